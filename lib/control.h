@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The control socket of intinode-fetchd (/run/intinode/fetchd.sock, mode 0600), and a
+ * blocking client of it. This header is the protocol's documentation (FORMAT.md 6).
+ *
+ * A stream socket; each message is one JSON object on one line, at most
+ * CONTROL_LINE_MAX bytes with its newline. One request at a time on a connection, each
+ * answered by one line: {"ok":true, …} or {"ok":false, "error":"EIO", "problem":"text for
+ * a person"}. Closing the connection withdraws a request that waits. Try it:
+ *     echo '{"op":"status"}' | socat - UNIX-CONNECT:/run/intinode/fetchd.sock
+ *
+ * {"op":"ping"}
+ *     answers {"ok":true,"version":"0.1.0","pid":N}.
+ * {"op":"fetch","digest":"sha256:…","size":N,"urls":["…"],"mount":"ID","timeout_ms":N}
+ *     Answers when the blob is in the cache, or cannot be had. "urls" (hints), "mount" (whose
+ *     sources may be used) and "timeout_ms" (default: the configured deadline) may be missing.
+ *     Errors: EIO, ENOSPC, ETIMEDOUT; an application sees EIO or ENOSPC only.
+ * {"op":"register","mount":{"id","reference","source","frontend","mountpoint","image",
+ *                           "layers":["…"],"upper","work","lower","pid"}}
+ *     fetchd remembers the mount (durably, for "intinode mount --restore") and serves its
+ *     misses. "source" is where blobs come from, as a reference: docker://HOST/REPO or
+ *     oci:DIR; "layers" name stub tables under STATE/layers. Answers when it is on disk.
+ * {"op":"unregister","id":"ID"}
+ * {"op":"mounts"}
+ *     answers {"ok":true,"mounts":[…as registered…]}.
+ * {"op":"status"}
+ *     answers {"ok":true,"version","pid","worker_pid","uptime_ms","cache":{"path","files",
+ *     "bytes"},"fetched":{"files","bytes","wire_bytes","errors"},"waiting":[{"digest",
+ *     "size","waiters","since_ms","source"}],"mounts":[…],"miss_layer":"PATH"}.
+ */
+#pragma once
+
+#include "lib/json.h"
+
+#define CONTROL_SOCKET_DEFAULT "/run/intinode/fetchd.sock"
+
+enum { CONTROL_LINE_MAX = 1024 * 1024 };
+
+struct control;
+
+/**
+ * control_connect() - @path NULL: $INTINODE_SOCKET, else CONTROL_SOCKET_DEFAULT.
+ * Return: 0, or negative errno with @problem that says how to start the daemon.
+ * A connection belongs to one thread. Free with control_close().
+ */
+int control_connect(const char *path, struct control **out, struct problem *problem) must_check;
+void control_close(struct control *control);
+
+/** control_fd() - to poll for a hang-up while a call waits. Borrowed. */
+int control_fd(const struct control *control);
+
+/**
+ * control_send(), control_receive() - one line each way; receive blocks.
+ * Return: 0; -EPIPE when the daemon went away; -EBADMSG; -errno.
+ */
+int control_send(struct control *control, const json_t *request) must_check;
+int control_receive(struct control *control, json_t **reply) must_check;
+
+/**
+ * control_call() - send, receive, and turn {"ok":false} into its negative errno with @problem.
+ * @reply: may be NULL; owned by the caller.
+ */
+int control_call(struct control *control, const json_t *request, json_t **reply,
+		 struct problem *problem) must_check;
+
+/** control_errno_name() - "EIO" for -EIO; what is not in the table is "EIO". */
+const char *control_errno_name(int error);
+
+/** control_errno_parse() - -EIO for "EIO"; an unknown name is -EIO. */
+int control_errno_parse(const char *name);

@@ -1,0 +1,12 @@
+if HAVE_CMOCKA
+unit_tests = \
+	%D%/test-stub
+
+check_PROGRAMS += $(unit_tests)
+UNIT_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) -DTEST_DATA='"$(abs_top_srcdir)/tests/data"'
+UNIT_LIBS = $(LIBINTINODE_LIBS) $(CMOCKA_LIBS)
+
+%C%_test_stub_SOURCES = %D%/test-stub.c
+%C%_test_stub_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_stub_LDADD = $(UNIT_LIBS)
+endif

@@ -1,1 +1,1 @@
-# scripts
+EXTRA_DIST += %D%/setup %D%/check .ci/run

@@ -1,2 +1,26 @@
 # Fuzz targets: fuzz-NAME.c defines LLVMFuzzerTestOneInput(). With --enable-fuzz it is linked with
-# libFuzzer; otherwise with replay.c, and "make check" plays tests/fuzz/corpus/NAME through it.
+# libFuzzer; otherwise with replay.c, and "make check" plays its corpus through it.
+fuzz_targets = \
+	%D%/fuzz-reference \
+	%D%/fuzz-stub
+
+FUZZ_LIBS = $(LIBINTINODE_LIBS)
+EXTRA_DIST += %D%/corpus %D%/replay.c %D%/run
+
+if FUZZ
+noinst_PROGRAMS += $(fuzz_targets)
+fuzz_main =
+else
+check_PROGRAMS += $(fuzz_targets)
+fuzz_main = %D%/replay.c
+endif
+
+%C%_fuzz_reference_SOURCES = %D%/fuzz-reference.c $(fuzz_main)
+%C%_fuzz_reference_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/%D%/corpus/reference"'
+%C%_fuzz_reference_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_reference_LDADD = $(FUZZ_LIBS)
+
+%C%_fuzz_stub_SOURCES = %D%/fuzz-stub.c $(fuzz_main)
+%C%_fuzz_stub_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/data/stubs"'
+%C%_fuzz_stub_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_stub_LDADD = $(FUZZ_LIBS)

@@ -1,3 +1,5 @@
+EXTRA_DIST += %D%/test.h
+
 if HAVE_CMOCKA
 unit_tests = \
 	%D%/test-stub

@@ -1,1 +1,1 @@
-# doc
+EXTRA_DIST += %D%/ARCHITECTURE.md

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034 # output, ROOTFS and others are for the tests
 # Helpers of the scenario tests (tests/AREA/NAME.test):
 #
 #	#!/usr/bin/env bash

@@ -403,3 +403,116 @@ int cache_remove(struct cache *cache, const struct digest *digest)
 		return -errno;
 	return 0;
 }
+
+static int read_boot_id(char *out, size_t size)
+{
+	cleanup_close int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = read_full(fd, out, size - 1);
+	if (n < 0)
+		return (int)n;
+	out[n] = '\0';
+	return 0;
+}
+
+bool cache_needs_recovery(const struct cache *cache)
+{
+	cleanup_free char *last = NULL;
+	char now[64];
+	size_t len;
+
+	return read_boot_id(now, sizeof(now)) ||
+	       read_file_at(cache->root_fd, "boot-id", sizeof(now), &last, &len) ||
+	       strcmp(now, last) != 0;
+}
+
+/* Return: 1 removed, 0 kept, or negative errno. */
+static int recover_blob(struct cache *cache, const char *name, bool rehash,
+			struct cache_usage *usage)
+{
+	struct digest digest, actual;
+	struct stat st;
+	int fd, r;
+
+	if (digest_parse_hex(DIGEST_SHA256, name, strlen(name), &digest))
+		return 0;
+	fd = cache_open_blob(cache, &digest);
+	if (fd < 0)
+		return fd;
+	r = fstat(fd, &st) ? -errno : cache_is_sealed(fd);
+	if (r == -ENOTTY || r == -EOPNOTSUPP)
+		r = 0;
+	if (r == 0 && rehash) {
+		r = digest_compute_fd(DIGEST_SHA256, fd, &actual, NULL);
+		if (!r && !digest_equal(&digest, &actual)) {
+			log_error("cache: %s was damaged when the host went down; it is removed",
+				  name);
+			close(fd);
+			r = cache_remove(cache, &digest);
+			return r ? r : 1;
+		}
+	}
+	if (r == 0)
+		r = remember_unsealed(cache, &digest);
+	close(fd);
+	if (r < 0)
+		return r;
+	usage->files++;
+	usage->bytes += (uint64_t)st.st_size;
+	return 0;
+}
+
+static int sweep_temp(struct cache *cache)
+{
+	cleanup_closedir DIR *dir = NULL;
+	struct dirent *entry;
+	int fd = openat(cache->temp_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return -ENOMEM;
+	}
+	while ((entry = readdir(dir))) {
+		if (entry->d_name[0] != '.')
+			unlinkat(fd, entry->d_name, 0);
+	}
+	return 0;
+}
+
+int cache_recover(struct cache *cache, struct cache_usage *usage)
+{
+	bool rehash = cache_needs_recovery(cache);
+	cleanup_closedir DIR *dir = NULL;
+	struct dirent *entry;
+	int n_removed = 0, fd, r = 0;
+	char boot_id[64];
+
+	*usage = (struct cache_usage){ .files = 0 };
+	if (rehash)
+		r = sweep_temp(cache);
+	fd = openat(cache->blobs_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return -ENOMEM;
+	}
+	while (r >= 0 && (entry = readdir(dir))) {
+		r = recover_blob(cache, entry->d_name, rehash, usage);
+		if (r > 0)
+			n_removed++;
+	}
+	if (r >= 0)
+		r = read_boot_id(boot_id, sizeof(boot_id));
+	if (!r && rehash)
+		r = write_file_durably_at(cache->root_fd, "boot-id", boot_id, strlen(boot_id),
+					  0644);
+	return r < 0 ? r : n_removed;
+}

@@ -68,3 +68,20 @@ int cache_is_sealed(int fd) must_check;
 
 /** cache_remove() - clear +i and unlink. Return: 0 (also when absent) or negative errno. */
 int cache_remove(struct cache *cache, const struct digest *digest) must_check;
+
+struct cache_usage {
+	uint64_t files, bytes;
+};
+
+/**
+ * cache_recover() - look at every file once, after a start.
+ * What has no +i was not yet durable when its writer stopped. After another boot its bytes
+ * are hashed again, and a file that is wrong is removed; in the same boot it is only queued
+ * for cache_seal(). Leftovers in ROOT/tmp are removed. Blocks.
+ * @usage: what is there afterwards.
+ * Return: files removed, or negative errno.
+ */
+int cache_recover(struct cache *cache, struct cache_usage *usage) must_check;
+
+/** cache_needs_recovery() - was the cache last used in another boot (or never)? */
+bool cache_needs_recovery(const struct cache *cache);

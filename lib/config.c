@@ -43,7 +43,7 @@ int config_parse_size(const char *text, uint64_t *out)
 	return 0;
 }
 
-static int parse_bool(const char *text, bool *out)
+int config_parse_bool(const char *text, bool *out)
 {
 	static const char *const words[][2] = {
 		{ "no", "yes" }, { "false", "true" }, { "off", "on" }, { "0", "1" }
@@ -108,7 +108,7 @@ static int set_option(const struct config_option *option, const char *argument, 
 		*(char **)field = copy;
 		return 0;
 	case CONFIG_BOOL:
-		if (parse_bool(value, field))
+		if (config_parse_bool(value, field))
 			return problem_set(problem, -EINVAL, "'%s' is neither yes nor no", value);
 		return 0;
 	case CONFIG_NUMBER:

@@ -45,3 +45,6 @@ void config_free(const struct config_option *options, size_t n_options, void *ta
 
 /** config_parse_size() - "64M" to bytes. Return: 0, -EINVAL or -ERANGE. */
 int config_parse_size(const char *text, uint64_t *out) must_check;
+
+/** config_parse_bool() - yes/no, true/false, on/off, 1/0. Return: 0 or -EINVAL. */
+int config_parse_bool(const char *text, bool *out) must_check;

@@ -5,10 +5,12 @@ noinst_LIBRARIES += %D%/libintinode.a
 	%D%/cache.c %D%/cache.h \
 	%D%/config.c %D%/config.h \
 	%D%/digest.c %D%/digest.h \
+	%D%/fdpass.c %D%/fdpass.h \
 	%D%/json.c %D%/json.h \
 	%D%/log.c %D%/log.h \
 	%D%/reference.c %D%/reference.h \
 	%D%/stub.c %D%/stub.h \
+	%D%/stubtable.c %D%/stubtable.h \
 	%D%/util.c %D%/util.h
 
 LIBINTINODE = %D%/libintinode.a

@@ -124,6 +124,9 @@ struct registry_fetch_request {
 	/* Either host and repository (OCI) or url (plain HTTP GET, credentials by its host). */
 	const char *host, *repository;
 	const char *url;
+	/* For this host, over what the options say; ca_file NULL: as in the options. */
+	bool plain_http, insecure;
+	const char *ca_file;
 	struct digest digest; /* what to ask for; the bytes are NOT hashed here */
 	uint64_t size_bytes;  /* the transfer stops with -EBADMSG at one byte more */
 	uint64_t offset;      /* resume: bytes the caller already has */

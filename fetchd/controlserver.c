@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Owns the control socket and its connections. Loop thread. */
+#include "config.h"
+
+#include "fetchd/controlserver.h"
+
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/listener.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "fetchd/supervisor.h"
+#include "lib/control.h"
+#include "lib/stub.h"
+
+enum { CLIENTS_MAX = 8192 };
+
+struct client {
+	struct controlserver *server;
+	struct bufferevent *stream; /* owned */
+	struct fetch_waiter waiter;
+	struct event *timer; /* owned: deadline of a fetch */
+	bool waiting;
+	struct client *next, **prev;
+};
+
+struct controlserver {
+	struct supervisor *supervisor; /* borrowed */
+	struct evconnlistener *listener;
+	struct client *clients;
+	unsigned int n_clients;
+};
+
+static void client_free(struct client *client)
+{
+	fetch_unwait(client->server->supervisor->fetches, &client->waiter);
+	*client->prev = client->next;
+	if (client->next)
+		client->next->prev = client->prev;
+	client->server->n_clients--;
+	event_free(client->timer);
+	bufferevent_free(client->stream);
+	free(client);
+}
+
+/* Takes over @answer. */
+static void reply(struct client *client, json_t *answer)
+{
+	cleanup_json json_t *owned = answer;
+	cleanup_free char *text = owned ? json_dumps(owned, JSON_COMPACT) : NULL;
+	struct evbuffer *output = bufferevent_get_output(client->stream);
+
+	if (text)
+		evbuffer_add_printf(output, "%s\n", text);
+	else
+		evbuffer_add_printf(output, "{\"ok\":false,\"error\":\"ENOMEM\"}\n");
+}
+
+static void reply_error(struct client *client, int error, const char *text)
+{
+	reply(client, json_pack("{s:b, s:s, s:s}", "ok", 0, "error", control_errno_name(error),
+				"problem", text && *text ? text : strerror(-error)));
+}
+
+static void op_ping(struct client *client, const json_t *request)
+{
+	const struct supervisor *sv = client->server->supervisor;
+
+	(void)request;
+	reply(client, json_pack("{s:b, s:s, s:i, s:s, s:s, s:s}", "ok", 1, "version",
+				PACKAGE_VERSION, "pid", (int)getpid(), "cache", sv->options.cache,
+				"state", sv->options.state, "run", sv->options.run));
+}
+
+static void op_status(struct client *client, const json_t *request)
+{
+	const struct supervisor *sv = client->server->supervisor;
+	struct fetch_totals totals;
+
+	(void)request;
+	fetch_totals(sv->fetches, &totals);
+	reply(client,
+	      json_pack("{s:b, s:s, s:i, s:i, s:I, s:{s:s, s:I, s:I}, s:{s:I, s:I, s:I, s:I}, s:o, "
+			"s:o, s:s, s:s}",
+			"ok", 1, "version", PACKAGE_VERSION, "pid", (int)getpid(), "worker_pid",
+			(int)workerlink_pid(sv->link), "uptime_ms",
+			(json_int_t)(now_ms() - sv->started_ms), "cache", "path", sv->options.cache,
+			"files", (json_int_t)(sv->usage.files + totals.files), "bytes",
+			(json_int_t)(sv->usage.bytes + totals.bytes), "fetched", "files",
+			(json_int_t)totals.files, "bytes", (json_int_t)totals.bytes, "wire_bytes",
+			(json_int_t)workerlink_wire_bytes(sv->link), "errors",
+			(json_int_t)totals.errors, "waiting", fetch_describe(sv->fetches), "mounts",
+			mounts_describe(sv->mounts), "state", sv->options.state, "run",
+			sv->options.run));
+}
+
+static void op_mounts(struct client *client, const json_t *request)
+{
+	(void)request;
+	reply(client, json_pack("{s:b, s:o}", "ok", 1, "mounts",
+				mounts_describe(client->server->supervisor->mounts)));
+}
+
+static void op_register(struct client *client, const json_t *request)
+{
+	struct problem problem = { "" };
+	const char *miss_path = NULL;
+	int r = mounts_register(client->server->supervisor->mounts,
+				json_object_get(request, "mount"), &miss_path, &problem);
+
+	if (r)
+		reply_error(client, r, problem_text(&problem, r));
+	else
+		reply(client, json_pack("{s:b, s:s*}", "ok", 1, "miss", miss_path));
+}
+
+static void op_unregister(struct client *client, const json_t *request)
+{
+	struct problem problem = { "" };
+	int r = mounts_unregister(client->server->supervisor->mounts,
+				  json_get_string(request, "id"), &problem);
+
+	if (r)
+		reply_error(client, r, problem_text(&problem, r));
+	else
+		reply(client, json_pack("{s:b}", "ok", 1));
+}
+
+static void fetch_ended(struct client *client, int error, const char *problem)
+{
+	client->waiting = false;
+	event_del(client->timer);
+	if (!error)
+		reply(client, json_pack("{s:b}", "ok", 1));
+	else
+		reply_error(client, error == -ENOSPC || error == -ETIMEDOUT ? error : -EIO,
+			    problem);
+}
+
+static void on_fetched(struct fetch_waiter *waiter, int error, const char *problem)
+{
+	fetch_ended(container_of(waiter, struct client, waiter), error, problem);
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *context)
+{
+	struct client *client = context;
+
+	(void)fd;
+	(void)what;
+	fetch_unwait(client->server->supervisor->fetches, &client->waiter);
+	fetch_ended(client, -ETIMEDOUT, "it was not there at the deadline");
+}
+
+static int request_sources(struct client *client, const json_t *request,
+			   const struct digest *digest, struct source_list *sources)
+{
+	const struct supervisor *sv = client->server->supervisor;
+	const char *mount = json_get_string(request, "mount");
+	json_t *url;
+	size_t i;
+	int r = 0;
+
+	if (mount && *mount) {
+		r = mounts_sources(sv->mounts, mount, digest, sources);
+		if (r == -ENOENT)
+			r = 0;
+	}
+	json_array_foreach(json_object_get(request, "urls"), i, url) {
+		if (!r && json_is_string(url))
+			r = source_add_hint(sources, json_string_value(url), digest, &sv->options);
+	}
+	return r;
+}
+
+static void op_fetch(struct client *client, const json_t *request)
+{
+	const struct supervisor *sv = client->server->supervisor;
+	const char *text = json_get_string(request, "digest");
+	struct source_list sources = { .n = 0 };
+	uint64_t size_bytes, timeout_ms;
+	struct digest digest;
+	struct timeval tv;
+	int r;
+
+	if (!text || digest_parse(text, strlen(text), &digest) ||
+	    json_get_size(request, "size", &size_bytes)) {
+		reply_error(client, -EINVAL, "\"digest\" and \"size\" are needed");
+		return;
+	}
+	if (json_get_size(request, "timeout_ms", &timeout_ms) || timeout_ms > 86400 * 1000)
+		timeout_ms = sv->options.deadline_s * 1000;
+	r = request_sources(client, request, &digest, &sources);
+	client->waiter.done = on_fetched;
+	if (!r)
+		r = fetch_wait(sv->fetches, &digest, size_bytes, &sources,
+			       now_ms() + (int64_t)timeout_ms, &client->waiter);
+	source_list_clear(&sources);
+	if (r) {
+		fetch_ended(client, r > 0 ? 0 : r, NULL);
+		return;
+	}
+	client->waiting = true;
+	tv.tv_sec = (time_t)(timeout_ms / 1000);
+	tv.tv_usec = (suseconds_t)(timeout_ms % 1000 * 1000);
+	evtimer_add(client->timer, &tv);
+}
+
+static const struct {
+	const char *name;
+	void (*run)(struct client *client, const json_t *request);
+} operations[] = {
+	{ "ping", op_ping },	     { "status", op_status },	      { "mounts", op_mounts },
+	{ "register", op_register }, { "unregister", op_unregister }, { "fetch", op_fetch },
+};
+
+static void dispatch(struct client *client, const char *line, size_t len)
+{
+	cleanup_json json_t *request = NULL;
+	struct problem problem = { "" };
+	const char *name;
+	int r = json_parse(line, len, &request, &problem);
+
+	if (r) {
+		reply_error(client, -EINVAL, problem_text(&problem, r));
+		return;
+	}
+	name = json_get_string(request, "op") ?: "";
+	for (size_t i = 0; i < ARRAY_SIZE(operations); i++) {
+		if (!strcmp(operations[i].name, name)) {
+			operations[i].run(client, request);
+			return;
+		}
+	}
+	reply_error(client, -EINVAL, "unknown \"op\"; see lib/control.h");
+}
+
+static void on_read(struct bufferevent *stream, void *context)
+{
+	struct evbuffer *input = bufferevent_get_input(stream);
+	struct client *client = context;
+
+	while (!client->waiting) {
+		size_t len;
+		cleanup_free char *line = evbuffer_readln(input, &len, EVBUFFER_EOL_LF);
+
+		if (!line)
+			break;
+		dispatch(client, line, len);
+	}
+	if (evbuffer_get_length(input) >= CONTROL_LINE_MAX)
+		client_free(client);
+}
+
+static void on_event(struct bufferevent *stream, short what, void *context)
+{
+	(void)stream;
+	if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
+		client_free(context);
+}
+
+static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *address,
+		      int len, void *context)
+{
+	struct controlserver *server = context;
+	struct event_base *base = server->supervisor->base;
+	struct client *client;
+
+	(void)listener;
+	(void)address;
+	(void)len;
+	client = server->n_clients < CLIENTS_MAX ? calloc(1, sizeof(*client)) : NULL;
+	if (!client) {
+		close(fd);
+		return;
+	}
+	client->server = server;
+	client->stream = bufferevent_socket_new(base, fd, BEV_OPT_CLOSE_ON_FREE);
+	client->timer = evtimer_new(base, on_deadline, client);
+	if (!client->stream || !client->timer) {
+		if (client->stream)
+			bufferevent_free(client->stream);
+		else
+			close(fd);
+		if (client->timer)
+			event_free(client->timer);
+		free(client);
+		return;
+	}
+	client->next = server->clients;
+	client->prev = &server->clients;
+	if (client->next)
+		client->next->prev = &client->next;
+	server->clients = client;
+	server->n_clients++;
+	bufferevent_setcb(client->stream, on_read, NULL, on_event, client);
+	bufferevent_setwatermark(client->stream, EV_READ, 0, CONTROL_LINE_MAX);
+	bufferevent_enable(client->stream, EV_READ | EV_WRITE);
+}
+
+int controlserver_new(struct supervisor *supervisor, struct controlserver **out,
+		      struct problem *problem)
+{
+	const char *path = supervisor->options.socket;
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct controlserver *server;
+	mode_t old;
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return problem_set(
+			problem, -ENAMETOOLONG,
+			"%s: a socket's path has at most %zu bytes; choose a shorter --run", path,
+			sizeof(address.sun_path) - 1);
+	memcpy(address.sun_path, path, strlen(path));
+	server = calloc(1, sizeof(*server));
+	if (!server)
+		return -ENOMEM;
+	server->supervisor = supervisor;
+	unlink(path);
+	old = umask(0177);
+	server->listener = evconnlistener_new_bind(supervisor->base, on_accept, server,
+						   LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC,
+						   1024, (struct sockaddr *)&address,
+						   sizeof(address));
+	umask(old);
+	if (!server->listener) {
+		int r = errno ? -errno : -EIO;
+
+		free(server);
+		return problem_set(problem, r, "control socket %s: %s", path, strerror(-r));
+	}
+	*out = server;
+	return 0;
+}
+
+void controlserver_free(struct controlserver *server)
+{
+	if (!server)
+		return;
+	unlink(server->supervisor->options.socket);
+	while (server->clients)
+		client_free(server->clients);
+	evconnlistener_free(server->listener);
+	free(server);
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Fetches: one per digest, however many wait for it (DESIGN.md, "A miss, step by step").
+ *
+ *   QUEUED ─► RUNNING (source after source, round after round) ─► COMMIT ─► published
+ *                 └─ nobody waits any more, less than half done ─► dropped
+ *                 └─ no source left that may answer before the deadline ─► failed
+ *
+ * All calls: loop thread.
+ */
+#pragma once
+
+#include "fetchd/source.h"
+#include "lib/cache.h"
+#include "lib/json.h"
+
+struct event_base;
+struct fetch;
+struct fetch_table;
+struct pool;
+struct workerlink;
+
+/* One caller that waits; embedded in whatever it waits for. */
+struct fetch_waiter {
+	/* Called once: 0, or negative errno with a text for a person. */
+	void (*done)(struct fetch_waiter *waiter, int error, const char *problem);
+	struct fetch *fetch; /* fetch's; NULL when not waiting */
+	struct fetch_waiter *next, **prev;
+};
+
+struct fetch_totals {
+	uint64_t files, bytes, errors;
+};
+
+/** fetch_table_new() - everything is borrowed for the table's life. */
+int fetch_table_new(struct event_base *base, struct cache *cache, struct pool *pool,
+		    struct workerlink *link, unsigned int running_max,
+		    struct fetch_table **out) must_check;
+
+/** fetch_table_free() - waiters are told -EIO. */
+void fetch_table_free(struct fetch_table *table);
+
+/**
+ * fetch_wait() - wait until @digest is in the cache, starting its fetch where none runs.
+ * @sources: copied; new ones are added to a fetch that runs.
+ * @deadline_ms: as now_ms(); the fetch tries until the latest deadline of its waiters.
+ * Return: 0, done() will be called (never before this returns); 1, it is in the cache
+ * already and done() will not be called; negative errno.
+ */
+int fetch_wait(struct fetch_table *table, const struct digest *digest, uint64_t size_bytes,
+	       const struct source_list *sources, int64_t deadline_ms,
+	       struct fetch_waiter *waiter) must_check;
+
+/** fetch_unwait() - wait no longer; done() will not be called. Fine when not waiting. */
+void fetch_unwait(struct fetch_table *table, struct fetch_waiter *waiter);
+
+void fetch_totals(const struct fetch_table *table, struct fetch_totals *out);
+
+/** fetch_describe() - an array of what is under way, for status. NULL = no memory. */
+json_t *fetch_describe(const struct fetch_table *table) must_check;

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* intinode-fetchd: start and end of the supervisor; the other roles of the same binary. */
+#include "config.h"
+
+#include <event2/event.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+
+#include "fetchd/controlserver.h"
+#include "fetchd/supervisor.h"
+#include "lib/cache.h"
+
+enum { POOL_THREADS = 4, FDS_WANTED = 65536 };
+
+static void on_signal(evutil_socket_t number, short what, void *context)
+{
+	struct supervisor *sv = context;
+
+	(void)what;
+	log_info("%s: ends; mounts stay, and files that are in the cache keep opening",
+		 strsignal((int)number));
+	event_base_loopbreak(sv->base);
+}
+
+/* One supervisor a run directory: a second one would take the mounts from the first. */
+static int take_lock(const struct options *options, int *out, struct problem *problem)
+{
+	cleanup_free char *path = format_text("%s/fetchd.lock", options->run);
+	cleanup_close int fd = -1;
+	int r = make_dirs(options->run, 0755);
+
+	if (!path)
+		return -ENOMEM;
+	if (!r) {
+		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		r = fd < 0 || flock(fd, LOCK_EX | LOCK_NB) ? -errno : 0;
+	}
+	if (r == -EWOULDBLOCK)
+		return problem_set(
+			problem, -EBUSY,
+			"%s: another intinode-fetchd runs there; stop it, or choose another --run",
+			options->run);
+	if (r)
+		return problem_set(problem, r, "run directory %s: %s", options->run, strerror(-r));
+	*out = steal_fd(&fd);
+	return 0;
+}
+
+static int recover(struct supervisor *sv, struct problem *problem)
+{
+	int n;
+
+	if (cache_needs_recovery(sv->cache))
+		log_info("cache %s: checking files that were not yet durable", sv->options.cache);
+	n = cache_recover(sv->cache, &sv->usage);
+	if (n < 0)
+		return problem_set(problem, n, "cache %s: %s", sv->options.cache, strerror(-n));
+	if (n > 0)
+		log_warning("cache: %d damaged files were removed; they will be fetched again", n);
+	n = cache_seal(sv->cache);
+	return n < 0 ? problem_set(problem, n, "cache %s: %s", sv->options.cache, strerror(-n)) : 0;
+}
+
+static int set_up(struct supervisor *sv, struct problem *problem)
+{
+	int r = cache_open(sv->options.cache, &sv->cache, problem);
+
+	if (!r)
+		r = recover(sv, problem);
+	if (r)
+		return r;
+	sv->base = event_base_new();
+	r = sv->base ? pool_new(sv->base, POOL_THREADS, &sv->pool) : -ENOMEM;
+	if (!r)
+		r = workerlink_new(sv->base, &sv->options, &sv->link);
+	if (!r)
+		r = fetch_table_new(sv->base, sv->cache, sv->pool, sv->link,
+				    (unsigned int)sv->options.fetches_max, &sv->fetches);
+	if (!r)
+		r = keeper_open(sv->options.run, &sv->keeper, problem);
+	if (!r) {
+		const struct mounts_options options = {
+			.base = sv->base,
+			.table = sv->fetches,
+			.keeper = sv->keeper,
+			.options = &sv->options,
+		};
+
+		r = mounts_open(&options, &sv->mounts, problem);
+	}
+	return r;
+}
+
+static void tear_down(struct supervisor *sv)
+{
+	mounts_close(sv->mounts);
+	keeper_close(sv->keeper);
+	pool_free(sv->pool);
+	fetch_table_free(sv->fetches);
+	workerlink_free(sv->link);
+	if (sv->cache && cache_seal(sv->cache) < 0)
+		log_error("cache: making files durable failed");
+	cache_close(sv->cache);
+	if (sv->base)
+		event_base_free(sv->base);
+}
+
+static int run(struct supervisor *sv, struct problem *problem)
+{
+	static const int signals[] = { SIGTERM, SIGINT };
+	struct event *events[ARRAY_SIZE(signals)] = { NULL };
+	struct controlserver *server = NULL;
+	int r = 0;
+
+	for (size_t i = 0; !r && i < ARRAY_SIZE(signals); i++) {
+		events[i] = evsignal_new(sv->base, signals[i], on_signal, sv);
+		r = events[i] && !event_add(events[i], NULL) ? 0 : -ENOMEM;
+	}
+	if (!r)
+		r = controlserver_new(sv, &server, problem);
+	if (!r) {
+		keeper_notify_ready(sv->keeper);
+		log_info("ready: cache %s, socket %s", sv->options.cache, sv->options.socket);
+		if (event_base_dispatch(sv->base) < 0)
+			r = problem_set(problem, -EIO, "the event loop failed");
+	}
+	controlserver_free(server);
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+		if (events[i])
+			event_free(events[i]);
+	}
+	return r;
+}
+
+static void raise_fd_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= FDS_WANTED)
+		return;
+	limit.rlim_cur = limit.rlim_max < FDS_WANTED ? limit.rlim_max : FDS_WANTED;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int supervise(int argc, char **argv)
+{
+	struct supervisor sv = { .started_ms = now_ms() };
+	struct problem problem = { "" };
+	cleanup_close int lock = -1;
+	int r = options_parse(argc, argv, &sv.options, &problem);
+
+	if (!r && sv.options.check_config) {
+		puts("the configuration is fine");
+		options_free(&sv.options);
+		return 0;
+	}
+	if (!r) {
+		log_set_level(sv.options.log_level);
+		raise_fd_limit();
+		r = take_lock(&sv.options, &lock, &problem);
+	}
+	if (!r)
+		r = set_up(&sv, &problem);
+	if (!r)
+		r = run(&sv, &problem);
+	if (r)
+		log_error("%s", problem_text(&problem, r));
+	tear_down(&sv);
+	options_free(&sv.options);
+	return r ? 1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+	log_init("intinode-fetchd", LOG_LEVEL_INFO);
+	signal(SIGPIPE, SIG_IGN);
+	if (argc == 2 && !strcmp(argv[1], "--worker"))
+		return worker_main(WORKER_SOCKET_FD) ? 1 : 0;
+	if (argc == 2 && !strcmp(argv[1], "--keep"))
+		keeper_main(3);
+	return supervise(argc, argv);
+}

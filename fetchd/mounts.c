@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Owns mount records and images. A mount holds a reference to its image; several mounts
+ * share one image, its stub tables and its miss layer.
+ */
+#include "fetchd/mounts.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "fetchd/miss.h"
+#include "lib/stubtable.h"
+
+enum {
+	IMAGE_LAYERS_MAX = 1000,
+	HINTS_MAX = 64,
+	RECORD_MAX_BYTES = 256 * 1024,
+	NAME_LEN_MAX = 60, /* of an id: also the name of a kept descriptor */
+};
+
+struct image {
+	struct mounts *mounts; /* borrowed */
+	char *id;
+	struct stubtable **tables;
+	size_t n_tables;
+	struct source_list sources;
+	char *hints[HINTS_MAX]; /* owned: URLs found in stubs */
+	size_t n_hints;
+	struct miss *miss;
+	char *miss_path;
+	unsigned int refs;
+	struct image *next;
+};
+
+struct mount {
+	char *id;
+	json_t *record;
+	struct image *image;
+	struct mount *next;
+};
+
+struct mounts {
+	struct mounts_options options;
+	int layers_fd, records_fd;
+	struct image *images;
+	struct mount *list;
+};
+
+/* A file name of our own making: letters, digits, '.', '_', '-', not starting with '.'. */
+static bool name_is_valid(const char *name)
+{
+	static const char allowed[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+
+	return name && *name && *name != '.' && name[strspn(name, allowed)] == '\0';
+}
+
+/* ---- images ---- */
+
+static void image_free(struct image *image)
+{
+	for (size_t i = 0; i < image->n_tables; i++)
+		stubtable_close(image->tables[i]);
+	for (size_t i = 0; i < image->n_hints; i++)
+		free(image->hints[i]);
+	source_list_clear(&image->sources);
+	free(image->tables);
+	free(image->miss_path);
+	free(image->id);
+	free(image);
+}
+
+static void image_unref(struct image *image)
+{
+	struct image **p = &image->mounts->images;
+
+	if (--image->refs)
+		return;
+	while (*p && *p != image)
+		p = &(*p)->next;
+	if (*p)
+		*p = image->next;
+	if (image->miss)
+		miss_remove(image->miss);
+	image_free(image);
+}
+
+/* LAYER/urls: a JSON array of the URLs that the layer's stubs name. */
+static int load_hints(struct image *image, int layer_fd)
+{
+	cleanup_free char *bytes = NULL;
+	cleanup_json json_t *urls = NULL;
+	size_t len, i;
+	json_t *url;
+	int r = read_file_at(layer_fd, "urls", RECORD_MAX_BYTES, &bytes, &len);
+
+	if (r == -ENOENT)
+		return 0;
+	if (!r)
+		r = json_parse(bytes, len, &urls, NULL);
+	if (r)
+		return r;
+	json_array_foreach(urls, i, url) {
+		if (!json_is_string(url) || image->n_hints == HINTS_MAX)
+			continue;
+		image->hints[image->n_hints] = strdup(json_string_value(url));
+		if (!image->hints[image->n_hints])
+			return -ENOMEM;
+		image->n_hints++;
+	}
+	return 0;
+}
+
+static int load_layer(struct image *image, const char *name, struct problem *problem)
+{
+	cleanup_close int fd = -1;
+	int r;
+
+	if (!name_is_valid(name))
+		return problem_set(problem, -EINVAL, "layer name '%s' is not valid", name);
+	fd = openat(image->mounts->layers_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	r = fd < 0 ? -errno : stubtable_open(fd, "stubs", &image->tables[image->n_tables]);
+	if (!r) {
+		image->n_tables++;
+		r = load_hints(image, fd);
+	}
+	return r ? problem_set(problem, r, "layer %s is not usable (%s); mount the image again",
+			       name, strerror(-r))
+		 : 0;
+}
+
+static int image_load(struct image *image, const json_t *record, struct problem *problem)
+{
+	const json_t *layers = json_object_get(record, "layers"), *layer;
+	const char *source = json_get_string(record, "source");
+	size_t i, n = json_array_size(layers);
+	int r = 0;
+
+	if (n > IMAGE_LAYERS_MAX)
+		return problem_set(problem, -E2BIG, "more than %d layers", IMAGE_LAYERS_MAX);
+	image->tables = calloc(n + 1, sizeof(struct stubtable *));
+	if (!image->tables)
+		return -ENOMEM;
+	if (source)
+		r = source_add_reference(&image->sources, source, problem);
+	for (i = 0; !r && i < n; i++) {
+		layer = json_array_get(layers, i);
+		r = load_layer(image, json_string_value(layer) ?: "", problem);
+	}
+	return r;
+}
+
+static struct image *image_find(const struct mounts *mounts, const char *id)
+{
+	struct image *image = mounts->images;
+
+	while (image && strcmp(image->id, id))
+		image = image->next;
+	return image;
+}
+
+static int image_get(struct mounts *mounts, const json_t *record, struct image **out,
+		     struct problem *problem)
+{
+	const char *id = json_get_string(record, "image");
+	struct image *image;
+	int r;
+
+	if (!name_is_valid(id) || strlen(id) > NAME_LEN_MAX)
+		return problem_set(problem, -EINVAL, "\"image\" is not a valid name");
+	image = image_find(mounts, id);
+	if (image) {
+		image->refs++;
+		*out = image;
+		return 0;
+	}
+	image = calloc(1, sizeof(*image));
+	if (!image)
+		return -ENOMEM;
+	image->mounts = mounts;
+	image->id = strdup(id);
+	image->miss_path = format_text("%s/miss/%s", mounts->options.options->run, id);
+	r = image->id && image->miss_path ? image_load(image, record, problem) : -ENOMEM;
+	if (r) {
+		image_free(image);
+		return r;
+	}
+	image->refs = 1;
+	image->next = mounts->images;
+	mounts->images = image;
+	*out = image;
+	return 0;
+}
+
+static int image_sources(const struct image *image, const struct digest *digest,
+			 struct source_list *sources)
+{
+	int r = source_copy_all(sources, &image->sources);
+
+	for (size_t i = 0; !r && i < image->n_hints; i++)
+		r = source_add_hint(sources, image->hints[i], digest,
+				    image->mounts->options.options);
+	return r;
+}
+
+static int find_stub(void *context, const struct digest *digest, uint64_t *size_bytes,
+		     struct source_list *sources)
+{
+	struct image *image = context;
+
+	for (size_t i = 0; i < image->n_tables; i++) {
+		if (!stubtable_find(image->tables[i], digest, size_bytes))
+			return image_sources(image, digest, sources);
+	}
+	return -ENOENT;
+}
+
+static struct miss_options miss_options_of(struct image *image)
+{
+	const struct mounts_options *options = &image->mounts->options;
+
+	return (struct miss_options){
+		.base = options->base,
+		.table = options->table,
+		.keeper = options->keeper,
+		.id = image->id,
+		.mountpoint = image->miss_path,
+		.deadline_ms = (int64_t)options->options->deadline_s * 1000,
+		.find = find_stub,
+		.context = image,
+	};
+}
+
+static bool needs_miss_layer(const json_t *record)
+{
+	const char *frontend = json_get_string(record, "frontend");
+
+	return frontend && !strcmp(frontend, "overlay");
+}
+
+/* ---- mounts ---- */
+
+static struct mount **mount_slot(struct mounts *mounts, const char *id)
+{
+	struct mount **p = &mounts->list;
+
+	while (*p && strcmp((*p)->id, id))
+		p = &(*p)->next;
+	return p;
+}
+
+static void mount_free(struct mount *mount)
+{
+	if (mount->image)
+		image_unref(mount->image);
+	json_decref(mount->record);
+	free(mount->id);
+	free(mount);
+}
+
+/* Puts a mount into the list, in place of one with the same id. */
+static int mount_add(struct mounts *mounts, const json_t *record, struct mount **out,
+		     struct problem *problem)
+{
+	const char *id = json_get_string(record, "id");
+	struct mount *mount, **slot;
+	int r;
+
+	if (!name_is_valid(id) || strlen(id) > NAME_LEN_MAX)
+		return problem_set(problem, -EINVAL, "\"id\" is not a valid name");
+	mount = calloc(1, sizeof(*mount));
+	if (!mount)
+		return -ENOMEM;
+	mount->id = strdup(id);
+	mount->record = json_deep_copy(record);
+	r = mount->id && mount->record ? image_get(mounts, record, &mount->image, problem)
+				       : -ENOMEM;
+	if (r) {
+		mount_free(mount);
+		return r;
+	}
+	slot = mount_slot(mounts, id);
+	if (*slot) {
+		struct mount *old = *slot;
+
+		mount->next = old->next;
+		*slot = mount;
+		mount_free(old);
+	} else {
+		mount->next = mounts->list;
+		mounts->list = mount;
+	}
+	*out = mount;
+	return 0;
+}
+
+static int save_record(struct mounts *mounts, const char *id, const json_t *record)
+{
+	cleanup_free char *name = format_text("%s.json", id);
+	cleanup_free char *text = json_dumps(record, JSON_INDENT(2));
+
+	if (!name || !text)
+		return -ENOMEM;
+	return write_file_durably_at(mounts->records_fd, name, text, strlen(text), 0600);
+}
+
+int mounts_register(struct mounts *mounts, const json_t *record, const char **miss_path,
+		    struct problem *problem)
+{
+	struct mount *mount;
+	int r = mount_add(mounts, record, &mount, problem);
+
+	if (r)
+		return r;
+	if (needs_miss_layer(record) && !mount->image->miss) {
+		const struct miss_options options = miss_options_of(mount->image);
+
+		r = miss_open(&options, &mount->image->miss, problem);
+	}
+	if (!r) {
+		r = save_record(mounts, mount->id, mount->record);
+		if (r)
+			problem_set(problem, r, "%s/mounts: %s", mounts->options.options->state,
+				    strerror(-r));
+	}
+	if (r) {
+		*mount_slot(mounts, mount->id) = mount->next;
+		mount_free(mount);
+		return r;
+	}
+	*miss_path = needs_miss_layer(record) ? mount->image->miss_path : NULL;
+	return 0;
+}
+
+int mounts_unregister(struct mounts *mounts, const char *id, struct problem *problem)
+{
+	struct mount **slot = name_is_valid(id) ? mount_slot(mounts, id) : NULL, *mount;
+	cleanup_free char *name = NULL;
+
+	if (!slot || !*slot)
+		return problem_set(problem, -ENOENT, "no mount has this id");
+	mount = *slot;
+	name = format_text("%s.json", mount->id);
+	if (!name)
+		return -ENOMEM;
+	if (unlinkat(mounts->records_fd, name, 0) && errno != ENOENT)
+		return problem_set(problem, -errno, "%s/mounts/%s: %s",
+				   mounts->options.options->state, name, strerror(errno));
+	*slot = mount->next;
+	mount_free(mount);
+	return 0;
+}
+
+json_t *mounts_describe(const struct mounts *mounts)
+{
+	json_t *list = json_array();
+
+	for (const struct mount *mount = mounts->list; list && mount; mount = mount->next)
+		json_array_append(list, mount->record);
+	return list;
+}
+
+int mounts_sources(const struct mounts *mounts, const char *id, const struct digest *digest,
+		   struct source_list *sources)
+{
+	for (const struct mount *mount = mounts->list; mount; mount = mount->next) {
+		if (!strcmp(mount->id, id))
+			return image_sources(mount->image, digest, sources);
+	}
+	return -ENOENT;
+}
+
+/* ---- start and end ---- */
+
+static void load_record(struct mounts *mounts, const char *name)
+{
+	cleanup_free char *bytes = NULL;
+	cleanup_json json_t *record = NULL;
+	struct problem problem = { "" };
+	struct mount *mount;
+	size_t len;
+	int r = read_file_at(mounts->records_fd, name, RECORD_MAX_BYTES, &bytes, &len);
+
+	if (!r)
+		r = json_parse(bytes, len, &record, &problem);
+	if (!r)
+		r = mount_add(mounts, record, &mount, &problem);
+	if (r) {
+		log_error("%s/mounts/%s is left out: %s", mounts->options.options->state, name,
+			  problem_text(&problem, r));
+		return;
+	}
+	if (needs_miss_layer(record) && !mount->image->miss) {
+		const struct miss_options options = miss_options_of(mount->image);
+
+		r = miss_adopt(&options, &mount->image->miss, &problem);
+		if (!r)
+			log_info("image %s: its miss layer goes on", mount->image->id);
+		else if (r != -ENOENT)
+			log_error("%s", problem_text(&problem, r));
+	}
+}
+
+static bool is_record(const char *name)
+{
+	size_t len = strlen(name);
+
+	return name_is_valid(name) && len > 5 && !strcmp(name + len - 5, ".json");
+}
+
+static int load_records(struct mounts *mounts)
+{
+	cleanup_closedir DIR *dir = NULL;
+	struct dirent *entry;
+	int fd = openat(mounts->records_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return -ENOMEM;
+	}
+	while ((entry = readdir(dir))) {
+		if (is_record(entry->d_name))
+			load_record(mounts, entry->d_name);
+	}
+	return 0;
+}
+
+static int open_state(const char *state, const char *name, mode_t mode, int *out)
+{
+	cleanup_free char *path = format_text("%s/%s", state, name);
+	int r = path ? make_dirs(path, mode) : -ENOMEM;
+
+	if (r)
+		return r;
+	*out = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return *out < 0 ? -errno : 0;
+}
+
+int mounts_open(const struct mounts_options *options, struct mounts **out, struct problem *problem)
+{
+	struct mounts *mounts = calloc(1, sizeof(*mounts));
+	int r;
+
+	if (!mounts)
+		return -ENOMEM;
+	mounts->options = *options;
+	mounts->layers_fd = mounts->records_fd = -1;
+	r = open_state(options->options->state, "layers", 0755, &mounts->layers_fd);
+	if (!r)
+		r = open_state(options->options->state, "mounts", 0700, &mounts->records_fd);
+	if (!r)
+		r = load_records(mounts);
+	if (r) {
+		mounts_close(mounts);
+		return problem_set(problem, r, "state directory %s: %s", options->options->state,
+				   strerror(-r));
+	}
+	*out = mounts;
+	return 0;
+}
+
+void mounts_close(struct mounts *mounts)
+{
+	struct mount *mount;
+
+	if (!mounts)
+		return;
+	for (struct image *image = mounts->images; image; image = image->next) {
+		if (image->miss)
+			miss_close(image->miss);
+		image->miss = NULL;
+	}
+	while ((mount = mounts->list)) {
+		mounts->list = mount->next;
+		mount_free(mount);
+	}
+	if (mounts->layers_fd >= 0)
+		close(mounts->layers_fd);
+	if (mounts->records_fd >= 0)
+		close(mounts->records_fd);
+	free(mounts);
+}

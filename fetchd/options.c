@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Owns the command line and the configuration table of intinode-fetchd. */
+#include "config.h"
+
+#include "fetchd/options.h"
+
+#include <ctype.h>
+#include <getopt.h>
+#include <string.h>
+#include <strings.h>
+
+#include "lib/config.h"
+#include "lib/reference.h"
+
+#define DEFAULT_CONFIG SYSCONFDIR "/intinode/fetchd.conf"
+#define DEFAULT_CACHE LOCALSTATEDIR "/cache/intinode"
+#define DEFAULT_STATE LOCALSTATEDIR "/lib/intinode-fetchd"
+#define DEFAULT_RUN "/run/intinode"
+
+static const char help[] =
+	"Usage: intinode-fetchd [OPTION]...\n"
+	"Fetch the files that stubs stand for, when programs open them.\n"
+	"\n"
+	"  --cache DIR        content, by digest (default " DEFAULT_CACHE ")\n"
+	"  --state DIR        unpacked layers and registered mounts (default " DEFAULT_STATE ")\n"
+	"  --run DIR          control socket and miss layers (default " DEFAULT_RUN ")\n"
+	"  --config FILE      settings (default " DEFAULT_CONFIG ", where it exists)\n"
+	"  --check-config     read the settings, say what is wrong with them, and exit\n"
+	"  --auth-file FILE   credentials, as written by 'podman login' or 'docker login'\n"
+	"  --deadline SECONDS how long a program may wait for a missing file (default 30)\n"
+	"  --log-level LEVEL  error, warning, info (default) or debug\n"
+	"  --help, --version\n"
+	"\n"
+	"It stays in the foreground and writes its log to standard error. Mount something with\n"
+	"  intinode mount docker://registry.example/app:1.0-thin /mnt\n"
+	"and look at what it does with 'intinode status'. The manual is intinode-fetchd(8).\n";
+
+static int rule_for(struct options *options, const char *host, struct registry_rule **out,
+		    struct problem *problem)
+{
+	struct registry_rule *rule;
+
+	if (!host_is_valid(host, strlen(host)))
+		return problem_set(problem, -EINVAL, "'%s' is not HOST or HOST:PORT", host);
+	for (size_t i = 0; i < options->n_rules; i++) {
+		if (!strcasecmp(options->rules[i].host, host)) {
+			*out = &options->rules[i];
+			return 0;
+		}
+	}
+	if (options->n_rules == REGISTRIES_MAX)
+		return problem_set(problem, -E2BIG, "more than %d registries", REGISTRIES_MAX);
+	if (!options->rules) {
+		options->rules = calloc(REGISTRIES_MAX, sizeof(*options->rules));
+		if (!options->rules)
+			return -ENOMEM;
+	}
+	rule = &options->rules[options->n_rules];
+	rule->host = strdup(host);
+	if (!rule->host)
+		return -ENOMEM;
+	for (char *p = rule->host; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	rule->allow = true;
+	options->n_rules++;
+	*out = rule;
+	return 0;
+}
+
+static int set_registry(void *target, const char *host, const char *key, const char *value,
+			struct problem *problem)
+{
+	struct registry_rule *rule;
+	int r = rule_for(target, host, &rule, problem);
+	bool *flag;
+
+	if (r)
+		return r;
+	if (!strcmp(key, "ca-file")) {
+		free(rule->ca_file);
+		rule->ca_file = strdup(value);
+		return rule->ca_file ? 0 : -ENOMEM;
+	}
+	flag = !strcmp(key, "allow")	    ? &rule->allow
+	       : !strcmp(key, "plain-http") ? &rule->plain_http
+					    : &rule->insecure;
+	return config_parse_bool(value, flag)
+		       ? problem_set(problem, -EINVAL, "'%s' is neither yes nor no", value)
+		       : 0;
+}
+
+#define AT(member) offsetof(struct options, member)
+
+static const struct config_option table[] = {
+	{ "fetchd", "cache", CONFIG_STRING, AT(cache), 0, 0, NULL, "directory of the cache" },
+	{ "fetchd", "state", CONFIG_STRING, AT(state), 0, 0, NULL,
+	  "directory of layers and mounts" },
+	{ "fetchd", "run", CONFIG_STRING, AT(run), 0, 0, NULL, "directory of the socket" },
+	{ "fetchd", "auth-file", CONFIG_STRING, AT(auth_file), 0, 0, NULL, "credentials" },
+	{ "fetchd", "deadline", CONFIG_NUMBER, AT(deadline_s), 1, 86400, NULL,
+	  "seconds a program waits for a missing file" },
+	{ "fetchd", "fetches", CONFIG_NUMBER, AT(fetches_max), 1, 4096, NULL,
+	  "fetches at one time" },
+	{ "registry *", "allow", CONFIG_CALL, 0, 0, 0, set_registry, "may stubs name this host" },
+	{ "registry *", "plain-http", CONFIG_CALL, 0, 0, 0, set_registry, "HTTP without TLS" },
+	{ "registry *", "insecure", CONFIG_CALL, 0, 0, 0, set_registry, "any certificate is fine" },
+	{ "registry *", "ca-file", CONFIG_CALL, 0, 0, 0, set_registry,
+	  "trusted certificates, PEM" },
+};
+
+enum {
+	OPT_CACHE = 256,
+	OPT_STATE,
+	OPT_RUN,
+	OPT_CONFIG,
+	OPT_CHECK,
+	OPT_AUTH,
+	OPT_DEADLINE,
+	OPT_LOG,
+	OPT_HELP,
+	OPT_VERSION
+};
+
+static const struct option long_options[] = {
+	{ "cache", required_argument, NULL, OPT_CACHE },
+	{ "state", required_argument, NULL, OPT_STATE },
+	{ "run", required_argument, NULL, OPT_RUN },
+	{ "config", required_argument, NULL, OPT_CONFIG },
+	{ "check-config", no_argument, NULL, OPT_CHECK },
+	{ "auth-file", required_argument, NULL, OPT_AUTH },
+	{ "deadline", required_argument, NULL, OPT_DEADLINE },
+	{ "log-level", required_argument, NULL, OPT_LOG },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ "version", no_argument, NULL, OPT_VERSION },
+	{ NULL, 0, NULL, 0 },
+};
+
+static int set_string(char **field, const char *value)
+{
+	char *copy = strdup(value);
+
+	if (!copy)
+		return -ENOMEM;
+	free(*field);
+	*field = copy;
+	return 0;
+}
+
+static int set_deadline(struct options *options, const char *text, struct problem *problem)
+{
+	uint64_t value;
+
+	if (config_parse_size(text, &value) || value < 1 || value > 86400)
+		return problem_set(problem, -EINVAL, "--deadline takes 1 to 86400 seconds");
+	options->deadline_s = value;
+	return 0;
+}
+
+static int parse_arguments(int argc, char **argv, struct options *options, struct problem *problem)
+{
+	int c, r = 0;
+
+	optind = 1;
+	while (!r && (c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+		switch (c) {
+		case OPT_CACHE:
+			r = set_string(&options->cache, optarg);
+			break;
+		case OPT_STATE:
+			r = set_string(&options->state, optarg);
+			break;
+		case OPT_RUN:
+			r = set_string(&options->run, optarg);
+			break;
+		case OPT_CONFIG:
+			r = set_string(&options->config, optarg);
+			break;
+		case OPT_AUTH:
+			r = set_string(&options->auth_file, optarg);
+			break;
+		case OPT_CHECK:
+			options->check_config = true;
+			break;
+		case OPT_DEADLINE:
+			r = set_deadline(options, optarg, problem);
+			break;
+		case OPT_LOG:
+			if (log_level_parse(optarg, &options->log_level))
+				r = problem_set(problem, -EINVAL,
+						"--log-level takes error, warning, info or debug");
+			break;
+		case OPT_HELP:
+			fputs(help, stdout);
+			exit(0);
+		case OPT_VERSION:
+			puts("intinode-fetchd " PACKAGE_VERSION);
+			exit(0);
+		default:
+			return problem_set(problem, -EINVAL, "try 'intinode-fetchd --help'");
+		}
+	}
+	if (!r && optind < argc)
+		return problem_set(problem, -EINVAL, "'%s' is not an option; try --help",
+				   argv[optind]);
+	return r;
+}
+
+static int load_file(struct options *options, struct problem *problem)
+{
+	const char *path = options->config ? options->config : DEFAULT_CONFIG;
+
+	if (!options->config && access(path, F_OK))
+		return 0;
+	return config_load(path, table, ARRAY_SIZE(table), options, problem);
+}
+
+static int set_defaults(struct options *options)
+{
+	static const char *const values[] = { DEFAULT_CACHE, DEFAULT_STATE, DEFAULT_RUN };
+	char **fields[] = { &options->cache, &options->state, &options->run };
+
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+		if (!*fields[i] && !(*fields[i] = strdup(values[i])))
+			return -ENOMEM;
+	}
+	free(options->socket);
+	options->socket = format_text("%s/fetchd.sock", options->run);
+	return options->socket ? 0 : -ENOMEM;
+}
+
+int options_parse(int argc, char **argv, struct options *out, struct problem *problem)
+{
+	struct options options = { .deadline_s = 30,
+				   .fetches_max = 64,
+				   .log_level = LOG_LEVEL_INFO };
+	int r;
+
+	/* Twice: the first pass finds the file, the second one goes ahead of what it says. */
+	r = parse_arguments(argc, argv, &options, problem);
+	if (!r)
+		r = load_file(&options, problem);
+	if (!r)
+		r = parse_arguments(argc, argv, &options, problem);
+	if (!r)
+		r = set_defaults(&options);
+	if (r) {
+		options_free(&options);
+		return r;
+	}
+	*out = options;
+	return 0;
+}
+
+void options_free(struct options *options)
+{
+	config_free(table, ARRAY_SIZE(table), options);
+	free(options->config);
+	free(options->socket);
+	for (size_t i = 0; i < options->n_rules; i++) {
+		free(options->rules[i].host);
+		free(options->rules[i].ca_file);
+	}
+	free(options->rules);
+	*options = (struct options){ .cache = NULL };
+}
+
+const struct registry_rule *options_rule(const struct options *options, const char *host)
+{
+	for (size_t i = 0; i < options->n_rules; i++) {
+		if (!strcasecmp(options->rules[i].host, host))
+			return &options->rules[i];
+	}
+	return NULL;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What intinode-fetchd was told on its command line and in its configuration file
+ * (intinode-fetchd(8)).
+ */
+#pragma once
+
+#include "lib/log.h"
+
+enum { REGISTRIES_MAX = 256 };
+
+/* [registry HOST]: a host that blobs may be fetched from. */
+struct registry_rule {
+	char *host; /* owned, lower case, "HOST[:PORT]" */
+	bool allow; /* stubs may name this host in their urls */
+	bool plain_http, insecure;
+	char *ca_file; /* owned, may be NULL */
+};
+
+struct options {
+	char *cache, *state, *run; /* owned */
+	char *socket;		   /* owned: RUN/fetchd.sock */
+	char *config;		   /* owned, NULL: none given */
+	char *auth_file;	   /* owned, NULL: docker's and podman's places */
+	uint64_t deadline_s;	   /* a caller waits no longer for a miss */
+	uint64_t fetches_max;	   /* at one time; more wait */
+	enum log_level log_level;
+	bool check_config;
+	struct registry_rule *rules; /* owned */
+	size_t n_rules;
+};
+
+/**
+ * options_parse() - command line first, then the file it names (or the default one where it
+ * exists). Prints help or version and exits where these were asked for.
+ */
+int options_parse(int argc, char **argv, struct options *out, struct problem *problem) must_check;
+void options_free(struct options *options);
+
+/** options_rule() - the rule of a host, or NULL. Borrowed. */
+const struct registry_rule *options_rule(const struct options *options, const char *host);

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The supervisor: what the parts of fetchd that share one event loop know of each other.
+ */
+#pragma once
+
+#include "fetchd/fetch.h"
+#include "fetchd/keep.h"
+#include "fetchd/mounts.h"
+#include "fetchd/options.h"
+#include "fetchd/pool.h"
+#include "fetchd/workerlink.h"
+
+struct supervisor {
+	struct options options;
+	struct event_base *base;
+	struct cache *cache;
+	struct cache_usage usage; /* at start; what was fetched since is in the totals */
+	struct pool *pool;
+	struct workerlink *link;
+	struct fetch_table *fetches;
+	struct keeper *keeper;
+	struct mounts *mounts;
+	int64_t started_ms;
+};

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The network worker: the only process of fetchd that talks to the network, and the one
+ * that parses what comes from there. It gives up its privileges before the first job and
+ * owns nothing but its socket to the supervisor, the pipes of its jobs and its
+ * connections. One thread.
+ *
+ * The one hard idea is back pressure: a pipe that is full pauses its transfer, and
+ * registry_run() waits for that pipe together with everything else.
+ */
+#include "config.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include "fetchd/workerlink.h"
+#include "lib/fdpass.h"
+#include "lib/json.h"
+#include "lib/registry.h"
+
+enum {
+	WORKER_JOBS_MAX = 4096, /* the supervisor runs fewer; more would be its bug */
+	WORKER_UID = 65534,	/* nobody */
+	IDLE_WAIT_MS = 60 * 1000,
+};
+
+struct job {
+	struct worker *worker;	      /* borrowed */
+	struct registry_fetch *fetch; /* borrowed while it runs */
+	uint64_t id;
+	int pipe_fd;   /* owned */
+	char *pending; /* owned: what the pipe did not take */
+	size_t pending_len, pending_off;
+	bool paused;
+	struct job *next, **prev;
+};
+
+struct worker {
+	int sock;
+	bool stopping;
+	struct registry *registry;
+	struct job *jobs;
+	size_t n_jobs;
+};
+
+static void job_free(struct job *job)
+{
+	if (job->prev) {
+		*job->prev = job->next;
+		if (job->next)
+			job->next->prev = job->prev;
+		job->worker->n_jobs--;
+	}
+	if (job->pipe_fd >= 0)
+		close(job->pipe_fd);
+	free(job->pending);
+	free(job);
+}
+
+static int keep_pending(struct job *job, const char *bytes, size_t len)
+{
+	job->pending = malloc(len);
+	if (!job->pending)
+		return -ENOMEM;
+	memcpy(job->pending, bytes, len);
+	job->pending_len = len;
+	job->pending_off = 0;
+	return 0;
+}
+
+/* Bytes that are accepted are never lost: what the pipe does not take waits in pending. */
+static int on_bytes(void *context, const void *bytes, size_t len)
+{
+	struct job *job = context;
+	const char *p = bytes;
+
+	if (job->pending) {
+		job->paused = true;
+		return -EAGAIN;
+	}
+	while (len > 0) {
+		ssize_t n = write(job->pipe_fd, p, len);
+
+		if (n < 0 && errno == EAGAIN)
+			return keep_pending(job, p, len);
+		if (n < 0 && errno != EINTR)
+			return -errno; /* EPIPE: the supervisor wants no more */
+		if (n > 0) {
+			p += n;
+			len -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
+static void send_result(struct worker *worker, uint64_t id, int error, const char *problem,
+			uint64_t wire_bytes, int64_t retry_after_ms)
+{
+	cleanup_json json_t *message = NULL;
+	cleanup_free char *text = NULL;
+	char shown[PROBLEM_MAX];
+
+	log_escape(shown, sizeof(shown), problem, strlen(problem));
+	message = json_pack("{s:I, s:i, s:s, s:I}", "id", (json_int_t)id, "error", error, "problem",
+			    shown, "wire_bytes", (json_int_t)wire_bytes);
+	if (message && retry_after_ms >= 0)
+		json_object_set_new(message, "retry_after_ms", json_integer(retry_after_ms));
+	text = message ? json_dumps(message, JSON_COMPACT) : NULL;
+	if (!text || fdpass_send(worker->sock, text, strlen(text), -1))
+		worker->stopping = true;
+}
+
+/* Write out what is pending. Return: 1 all gone, 0 not yet, negative errno: reader gone. */
+static int flush_pending(struct job *job)
+{
+	while (job->pending_off < job->pending_len) {
+		ssize_t n = write(job->pipe_fd, job->pending + job->pending_off,
+				  job->pending_len - job->pending_off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN ? 0 : -errno;
+		job->pending_off += (size_t)n;
+	}
+	free(steal_ptr(job->pending));
+	job->pending_len = 0;
+	return 1;
+}
+
+/* The supervisor drains quickly; the last piece may wait for it, but not for ever. */
+static int finish_pending(struct job *job)
+{
+	struct pollfd poll_pipe = { .fd = job->pipe_fd, .events = POLLOUT };
+	int r = 1;
+
+	while (job->pending && (r = flush_pending(job)) == 0) {
+		if (poll(&poll_pipe, 1, IDLE_WAIT_MS) <= 0)
+			return -ETIMEDOUT;
+	}
+	return r < 0 ? r : 0;
+}
+
+static void on_done(struct registry_fetch *fetch, void *context)
+{
+	struct job *job = context;
+	int error = registry_fetch_error(fetch), r = finish_pending(job);
+
+	if (!error)
+		error = r;
+	send_result(job->worker, job->id, error, registry_fetch_problem(fetch),
+		    registry_fetch_wire_bytes(fetch), registry_fetch_retry_after_ms(fetch));
+	job->fetch = NULL;
+	job_free(job);
+}
+
+static int read_request(const json_t *message, struct registry_fetch_request *request)
+{
+	const char *digest = json_get_string(message, "digest");
+	uint64_t deadline_ms = 0;
+
+	request->host = json_get_string(message, "host");
+	request->repository = json_get_string(message, "repository");
+	request->url = json_get_string(message, "url");
+	request->plain_http = json_is_true(json_object_get(message, "plain_http"));
+	request->insecure = json_is_true(json_object_get(message, "insecure"));
+	request->ca_file = json_get_string(message, "ca_file");
+	if (!digest || !request->host || digest_parse(digest, strlen(digest), &request->digest) ||
+	    json_get_size(message, "size", &request->size_bytes) ||
+	    json_get_size(message, "offset", &request->offset) ||
+	    json_get_size(message, "deadline_ms", &deadline_ms))
+		return -EINVAL;
+	request->deadline_ms = (int64_t)deadline_ms;
+	return 0;
+}
+
+static void start_job(struct worker *worker, const json_t *message, uint64_t id, int pipe_fd)
+{
+	struct registry_fetch_request request = { .sink = on_bytes, .done = on_done };
+	const char *user = json_get_string(message, "user");
+	struct job *job = calloc(1, sizeof(*job));
+	int r = job ? read_request(message, &request) : -ENOMEM;
+
+	if (!job) {
+		close(pipe_fd);
+		send_result(worker, id, -ENOMEM, "", 0, -1);
+		return;
+	}
+	job->worker = worker;
+	job->id = id;
+	job->pipe_fd = pipe_fd;
+	request.context = job;
+	if (!r && worker->n_jobs >= WORKER_JOBS_MAX)
+		r = -EBUSY;
+	if (!r && fcntl(pipe_fd, F_SETFL, O_NONBLOCK))
+		r = -errno;
+	if (!r && user)
+		r = registry_set_credentials(worker->registry, request.host, user,
+					     json_get_string(message, "password"));
+	if (!r) {
+		job->next = worker->jobs;
+		job->prev = &worker->jobs;
+		if (job->next)
+			job->next->prev = &job->next;
+		worker->jobs = job;
+		worker->n_jobs++;
+		r = registry_fetch_start(worker->registry, &request, &job->fetch);
+	}
+	if (r) {
+		send_result(worker, id, r, strerror(-r), 0, -1);
+		job_free(job);
+	}
+}
+
+static void cancel_job(struct worker *worker, uint64_t id)
+{
+	for (struct job *job = worker->jobs; job; job = job->next) {
+		if (job->id != id)
+			continue;
+		free(steal_ptr(job->pending));
+		job->pending_len = job->pending_off = 0;
+		registry_fetch_cancel(job->fetch);
+		return;
+	}
+}
+
+static void on_message(struct worker *worker, const char *text, size_t len, int fd)
+{
+	cleanup_json json_t *message = NULL;
+	uint64_t id;
+
+	if (json_parse(text, len, &message, NULL)) {
+		worker->stopping = true;
+	} else if (!json_get_size(message, "cancel", &id)) {
+		cancel_job(worker, id);
+	} else if (!json_get_size(message, "id", &id) && fd >= 0) {
+		start_job(worker, message, id, fd);
+		return;
+	} else {
+		worker->stopping = true;
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+static void read_messages(struct worker *worker)
+{
+	char message[WORKER_MESSAGE_MAX];
+
+	while (!worker->stopping) {
+		int fd = -1;
+		ssize_t n = fdpass_receive(worker->sock, message, sizeof(message), &fd);
+
+		if (n == -EAGAIN)
+			return;
+		if (n <= 0)
+			worker->stopping = true;
+		else
+			on_message(worker, message, (size_t)n, fd);
+	}
+}
+
+static void resume_jobs(struct worker *worker, const struct pollfd *polls, nfds_t n)
+{
+	struct job *job, *next;
+
+	for (job = worker->jobs; job; job = next) {
+		bool ready = false;
+
+		next = job->next;
+		for (nfds_t i = 1; i < n && !ready; i++)
+			ready = polls[i].fd == job->pipe_fd && polls[i].revents;
+		if (!ready || !job->pending)
+			continue;
+		if (flush_pending(job) == 0)
+			continue;
+		/* Gone or broken; in the second case the next write says EPIPE. */
+		free(steal_ptr(job->pending));
+		job->pending_len = 0;
+		if (job->paused) {
+			job->paused = false;
+			registry_fetch_resume(job->fetch);
+		}
+	}
+}
+
+static int run_once(struct worker *worker)
+{
+	static struct pollfd polls[1 + WORKER_JOBS_MAX];
+	nfds_t n = 1;
+	int r;
+
+	polls[0] = (struct pollfd){ .fd = worker->sock, .events = POLLIN };
+	for (struct job *job = worker->jobs; job; job = job->next) {
+		if (job->pending)
+			polls[n++] = (struct pollfd){ .fd = job->pipe_fd, .events = POLLOUT };
+	}
+	r = registry_run(worker->registry, polls, (unsigned int)n, IDLE_WAIT_MS);
+	if (r < 0)
+		return r;
+	resume_jobs(worker, polls, n);
+	if (polls[0].revents)
+		read_messages(worker);
+	return 0;
+}
+
+static int give_up_privileges(void)
+{
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_PDEATHSIG, SIGKILL))
+		return -errno;
+	if (geteuid() == 0 &&
+	    (setgroups(0, NULL) || setresgid(WORKER_UID, WORKER_UID, WORKER_UID) ||
+	     setresuid(WORKER_UID, WORKER_UID, WORKER_UID)))
+		return -errno;
+	/* Leaving root clears the capabilities and, again, the death signal. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || prctl(PR_SET_DUMPABLE, 0))
+		return -errno;
+	return 0;
+}
+
+int worker_main(int fd)
+{
+	const struct registry_options options = { .no_auth_file = true };
+	struct worker worker = { .sock = fd };
+	struct problem problem = { "" };
+	int r;
+
+	signal(SIGPIPE, SIG_IGN);
+	prctl(PR_SET_NAME, "intinode-net");
+	r = give_up_privileges();
+	if (!r && (fcntl(fd, F_SETFD, FD_CLOEXEC) || fcntl(fd, F_SETFL, O_NONBLOCK)))
+		r = -errno;
+	if (!r)
+		r = registry_new(&options, &worker.registry, &problem);
+	if (r) {
+		log_error("network worker: %s", problem_text(&problem, r));
+		return r;
+	}
+	while (!worker.stopping && !r)
+		r = run_once(&worker);
+	while (worker.jobs)
+		registry_fetch_cancel(worker.jobs->fetch);
+	registry_free(worker.registry);
+	return r;
+}

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Owns the worker process: start, messages, death and replacement. Loop thread. */
+#include "fetchd/workerlink.h"
+
+#include <event2/event.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "lib/auth.h"
+#include "lib/fdpass.h"
+#include "lib/json.h"
+
+enum { RESTART_WAIT_MS = 500 };
+
+struct workerlink {
+	struct event_base *base;       /* borrowed */
+	const struct options *options; /* borrowed */
+	struct auth *auth;	       /* owned */
+	int sock;		       /* owned, -1 while there is no worker */
+	pid_t pid;
+	struct event *readable; /* owned */
+	struct event *restart;	/* owned */
+	int64_t started_ms;
+	uint64_t next_id, wire_bytes;
+	struct worker_job *jobs; /* borrowed entries */
+};
+
+static void job_remove(struct worker_job *job)
+{
+	*job->prev = job->next;
+	if (job->next)
+		job->next->prev = job->prev;
+	job->prev = NULL;
+}
+
+static struct worker_job *job_find(struct workerlink *link, uint64_t id)
+{
+	struct worker_job *job = link->jobs;
+
+	while (job && job->id != id)
+		job = job->next;
+	return job;
+}
+
+static void on_message(struct workerlink *link, const char *text, size_t len)
+{
+	cleanup_json json_t *message = NULL;
+	struct worker_result result = { .retry_after_ms = -1 };
+	struct worker_job *job;
+	uint64_t id, value;
+
+	if (json_parse(text, len, &message, NULL) || json_get_size(message, "id", &id)) {
+		log_error("the network worker sent nonsense; it is replaced");
+		kill(link->pid, SIGKILL);
+		return;
+	}
+	if (!json_get_size(message, "wire_bytes", &value))
+		result.wire_bytes = value;
+	link->wire_bytes += result.wire_bytes;
+	job = job_find(link, id);
+	if (!job)
+		return;
+	result.error = (int)json_integer_value(json_object_get(message, "error"));
+	result.problem = json_get_string(message, "problem") ?: "";
+	if (!json_get_size(message, "retry_after_ms", &value))
+		result.retry_after_ms = (int64_t)value;
+	job_remove(job);
+	job->result(job, &result);
+}
+
+static void on_death(struct workerlink *link)
+{
+	const struct timeval wait = { .tv_usec = RESTART_WAIT_MS * 1000 };
+	const struct worker_result result = { .error = -EPIPE,
+					      .problem = "the network worker died",
+					      .retry_after_ms = -1 };
+	const struct timeval at_once = { .tv_usec = 0 };
+	struct worker_job *job;
+	int status = 0;
+
+	event_del(link->readable);
+	event_free(link->readable);
+	link->readable = NULL;
+	close(steal_fd(&link->sock));
+	kill(link->pid, SIGKILL);
+	while (waitpid(link->pid, &status, 0) < 0 && errno == EINTR)
+		continue;
+	log_error("the network worker died (%s %d); a new one is started",
+		  WIFSIGNALED(status) ? "signal" : "exit code",
+		  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	link->pid = -1;
+	/* A worker that dies as soon as it starts must not be restarted in a tight loop. */
+	event_add(link->restart, now_ms() - link->started_ms < RESTART_WAIT_MS ? &wait : &at_once);
+	while ((job = link->jobs)) {
+		job_remove(job);
+		job->result(job, &result);
+	}
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *context)
+{
+	struct workerlink *link = context;
+	char message[WORKER_MESSAGE_MAX];
+
+	(void)what;
+	for (int i = 0; i < 64; i++) {
+		int passed = -1;
+		ssize_t n = fdpass_receive(fd, message, sizeof(message), &passed);
+
+		if (passed >= 0)
+			close(passed);
+		if (n == -EAGAIN)
+			return;
+		if (n <= 0) {
+			on_death(link);
+			return;
+		}
+		on_message(link, message, (size_t)n);
+		if (link->sock != fd)
+			return;
+	}
+}
+
+static int spawn_worker(int sock, pid_t *pid)
+{
+	static const char name[] = "intinode-fetchd", role[] = "--worker";
+	char *const argv[] = { (char *)(uintptr_t)name, (char *)(uintptr_t)role, NULL };
+	posix_spawn_file_actions_t actions;
+	int r;
+
+	/* posix_spawn uses vfork: no copy of a writable cache descriptor exists meanwhile. */
+	r = posix_spawn_file_actions_init(&actions);
+	if (r)
+		return -r;
+	r = posix_spawn_file_actions_adddup2(&actions, sock, WORKER_SOCKET_FD);
+	if (!r)
+		r = posix_spawn(pid, "/proc/self/exe", &actions, NULL, argv, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	return -r;
+}
+
+static int start(struct workerlink *link)
+{
+	const int buffer = 1024 * 1024;
+	int pair[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
+	setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
+	r = spawn_worker(pair[1], &link->pid);
+	close(pair[1]);
+	if (!r && fcntl(pair[0], F_SETFL, O_NONBLOCK))
+		r = -errno;
+	if (!r) {
+		link->readable =
+			event_new(link->base, pair[0], EV_READ | EV_PERSIST, on_readable, link);
+		if (!link->readable || event_add(link->readable, NULL))
+			r = -ENOMEM;
+	}
+	if (r) {
+		close(pair[0]);
+		return r;
+	}
+	link->sock = pair[0];
+	link->started_ms = now_ms();
+	return 0;
+}
+
+static void on_restart(evutil_socket_t fd, short what, void *context)
+{
+	const struct timeval wait = { .tv_usec = RESTART_WAIT_MS * 1000 };
+	struct workerlink *link = context;
+	int r = start(link);
+
+	(void)fd;
+	(void)what;
+	if (r) {
+		log_error("the network worker cannot be started: %s", strerror(-r));
+		event_add(link->restart, &wait);
+	}
+}
+
+int workerlink_new(struct event_base *base, const struct options *options, struct workerlink **out)
+{
+	struct workerlink *link = calloc(1, sizeof(*link));
+	struct problem problem = { "" };
+	int r;
+
+	if (!link)
+		return -ENOMEM;
+	link->base = base;
+	link->options = options;
+	link->sock = -1;
+	link->pid = -1;
+	link->next_id = 1;
+	link->auth = auth_new();
+	link->restart = event_new(base, -1, 0, on_restart, link);
+	if (!link->auth || !link->restart) {
+		workerlink_free(link);
+		return -ENOMEM;
+	}
+	if (options->auth_file)
+		r = auth_load_file(link->auth, options->auth_file, &problem);
+	else
+		r = auth_load_default(link->auth, &problem);
+	if (r)
+		log_warning("fetching without credentials: %s", problem_text(&problem, r));
+	r = start(link);
+	if (r) {
+		workerlink_free(link);
+		return r;
+	}
+	*out = link;
+	return 0;
+}
+
+void workerlink_free(struct workerlink *link)
+{
+	if (!link)
+		return;
+	if (link->readable)
+		event_free(link->readable);
+	if (link->restart)
+		event_free(link->restart);
+	if (link->sock >= 0)
+		close(link->sock);
+	if (link->pid > 0) {
+		kill(link->pid, SIGKILL);
+		while (waitpid(link->pid, NULL, 0) < 0 && errno == EINTR)
+			continue;
+	}
+	auth_free(link->auth);
+	free(link);
+}
+
+static json_t *job_message(struct workerlink *link, const struct worker_job *job,
+			   const struct source *source, const struct digest *digest,
+			   uint64_t size_bytes, uint64_t offset, int64_t deadline_ms)
+{
+	const struct registry_rule *rule = options_rule(link->options, source->host);
+	char text[DIGEST_TEXT_SIZE];
+	struct auth_credentials found;
+	json_t *message;
+
+	message = json_pack("{s:I, s:s, s:s*, s:s*, s:s, s:I, s:I, s:I, s:b, s:b, s:s*}", "id",
+			    (json_int_t)job->id, "host", source->host, "repository",
+			    source->repository, "url", source->url, "digest",
+			    digest_format(digest, text), "size", (json_int_t)size_bytes, "offset",
+			    (json_int_t)offset, "deadline_ms", (json_int_t)deadline_ms,
+			    "plain_http", rule && rule->plain_http, "insecure",
+			    rule && rule->insecure, "ca_file", rule ? rule->ca_file : NULL);
+	if (message && auth_find(link->auth, source->host, source->repository, &found)) {
+		json_object_set_new(message, "user", json_string(found.user));
+		json_object_set_new(message, "password", json_string(found.password));
+	}
+	return message;
+}
+
+int workerlink_submit(struct workerlink *link, struct worker_job *job, const struct source *source,
+		      const struct digest *digest, uint64_t size_bytes, uint64_t offset,
+		      int64_t deadline_ms, int pipe_fd)
+{
+	cleanup_json json_t *message = NULL;
+	cleanup_free char *text = NULL;
+	int r;
+
+	if (link->sock < 0)
+		return -EAGAIN;
+	job->id = link->next_id++;
+	message = job_message(link, job, source, digest, size_bytes, offset, deadline_ms);
+	text = message ? json_dumps(message, JSON_COMPACT) : NULL;
+	if (!text)
+		return -ENOMEM;
+	r = fdpass_send(link->sock, text, strlen(text), pipe_fd);
+	if (r)
+		return r;
+	job->next = link->jobs;
+	job->prev = &link->jobs;
+	if (job->next)
+		job->next->prev = &job->next;
+	link->jobs = job;
+	return 0;
+}
+
+void workerlink_cancel(struct workerlink *link, struct worker_job *job)
+{
+	char text[64];
+	int n;
+
+	if (!job->prev)
+		return;
+	job_remove(job);
+	n = snprintf(text, sizeof(text), "{\"cancel\":%llu}", (unsigned long long)job->id);
+	/* A worker that does not hear it stops when its pipe is closed. */
+	if (link->sock >= 0 && fdpass_send(link->sock, text, (size_t)n, -1))
+		log_debug("the network worker could not be told to cancel");
+}
+
+pid_t workerlink_pid(const struct workerlink *link)
+{
+	return link->pid;
+}
+
+uint64_t workerlink_wire_bytes(const struct workerlink *link)
+{
+	return link->wire_bytes;
+}

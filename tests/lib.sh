@@ -181,8 +181,8 @@ _finish() {
 	exit "$code"
 }
 
-T=$(mktemp -d "${TMPDIR:-/var/tmp}/it.XXXXXX") || exit 1
-chmod 755 "$T"
+T=${TMPDIR:-/var/tmp}/it.$$.$RANDOM # no capital letters: podman takes such paths for names
+mkdir -m 755 "$T" || exit 1
 trap _finish EXIT
 trap 'exit 1' INT TERM HUP
 # In a container the disk is an overlay itself, which cannot hold an upper layer.
@@ -388,13 +388,21 @@ podman_() {
 		printf '{"default":[{"type":"insecureAcceptAnything"}]}\n' >"$T/podman/policy.json"
 		defer _podman_clean
 	}
+	# A sandbox often refuses new control groups and higher limits.
+	case $first in
+	run)
+		set -- --network none --pull never \
+			--ulimit nofile=1000:1000 --ulimit nproc=1000:1000 "$@"
+		;;
+	esac
 	case $first in pull | push) set -- --signature-policy="$T/podman/policy.json" "$@" ;; esac
 	podman --root "$T/podman/root" --runroot "$T/podman/run" --tmpdir "$T/podman/tmp" \
-		--storage-driver vfs --cgroup-manager cgroupfs --events-backend none "$first" "$@"
+		--storage-driver vfs --cgroup-manager cgroupfs --events-backend none --runtime runc "$first" "$@"
 }
 
 _podman_clean() {
 	umount "$T/podman/root/vfs" "$T/podman/root" 2>/dev/null
+	find /sys/fs/cgroup -maxdepth 3 -type d -name libpod_parent -exec rmdir {} + 2>/dev/null
 	return 0
 }
 

@@ -98,6 +98,10 @@ char *log_escape(char *out, size_t size, const char *text, size_t len)
 	return out;
 }
 
+/* The analyzer has macros of these names. */
+#undef problem_set
+#undef problem_prefix
+
 int problem_set(struct problem *problem, int error, const char *fmt, ...)
 {
 	va_list ap;

@@ -57,5 +57,23 @@ int problem_set(struct problem *problem, int error, const char *fmt, ...) printf
 /** problem_prefix() - put "context: " before what the text already says. Return: @error. */
 int problem_prefix(struct problem *problem, int error, const char *fmt, ...) printf_like(3, 4);
 
+#ifdef __clang_analyzer__
+/* Says what the prototypes cannot, so that no path is followed where an error comes back as 0. */
+#define problem_set(problem, error, ...)                        \
+	({                                                      \
+		int set_error = (error);                        \
+		__builtin_assume(set_error < 0);                \
+		(problem_set)(problem, set_error, __VA_ARGS__); \
+		set_error;                                      \
+	})
+#define problem_prefix(problem, error, ...)                           \
+	({                                                            \
+		int prefix_error = (error);                           \
+		__builtin_assume(prefix_error < 0);                   \
+		(problem_prefix)(problem, prefix_error, __VA_ARGS__); \
+		prefix_error;                                         \
+	})
+#endif
+
 /** problem_text() - the text, or strerror() of @error where there is none. */
 const char *problem_text(const struct problem *problem, int error);

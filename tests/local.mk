@@ -4,3 +4,4 @@ EXTRA_DIST += %D%/lib.sh %D%/make-oci %D%/run-one %D%/data %D%/lint %D%/dist
 
 include %D%/unit/local.mk
 include %D%/fuzz/local.mk
+include %D%/bench/local.mk

@@ -8,6 +8,7 @@ noinst_LIBRARIES += %D%/libintinode.a
 	%D%/fdpass.c %D%/fdpass.h \
 	%D%/json.c %D%/json.h \
 	%D%/log.c %D%/log.h \
+	%D%/oci.c %D%/oci.h %D%/oci-platform.c \
 	%D%/reference.c %D%/reference.h \
 	%D%/stub.c %D%/stub.h \
 	%D%/stubtable.c %D%/stubtable.h \

@@ -2,11 +2,16 @@ EXTRA_DIST += %D%/test.h
 
 if HAVE_CMOCKA
 unit_tests = \
+	%D%/test-oci \
 	%D%/test-stub
 
 check_PROGRAMS += $(unit_tests)
 UNIT_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) -DTEST_DATA='"$(abs_top_srcdir)/tests/data"'
 UNIT_LIBS = $(LIBINTINODE_LIBS) $(CMOCKA_LIBS)
+
+%C%_test_oci_SOURCES = %D%/test-oci.c
+%C%_test_oci_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_oci_LDADD = $(UNIT_LIBS)
 
 %C%_test_stub_SOURCES = %D%/test-stub.c
 %C%_test_stub_CFLAGS = $(UNIT_CFLAGS)

@@ -1,1 +1,2 @@
 # conf
+EXTRA_DIST += %D%/intinode-serve.conf %D%/intinode-serve.service

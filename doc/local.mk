@@ -1,1 +1,2 @@
 EXTRA_DIST += %D%/ARCHITECTURE.md
+dist_man_MANS += %D%/intinode-serve.8

@@ -1,1 +1,32 @@
-# server
+# intinode-serve: its modules are a library, so that unit tests and fuzz targets link them.
+noinst_LIBRARIES += %D%/libserver.a
+
+%C%_libserver_a_SOURCES = \
+	%D%/blob.c \
+	%D%/blob_upload.c \
+	%D%/errors.c %D%/errors.h \
+	%D%/http.c %D%/http.h \
+	%D%/index.c %D%/index.h \
+	%D%/index_rebuild.c %D%/index_rebuild.h \
+	%D%/listen.c %D%/listen.h \
+	%D%/listing.c \
+	%D%/manifest.c %D%/manifest.h \
+	%D%/manifest_http.c \
+	%D%/operations.c %D%/operations.h \
+	%D%/options.c %D%/options.h \
+	%D%/range.c %D%/range.h \
+	%D%/reply.c \
+	%D%/request.c %D%/request.h \
+	%D%/route.c %D%/route.h \
+	%D%/store.c %D%/store.h \
+	%D%/store_blob.c \
+	%D%/store_repository.c \
+	%D%/upload.c %D%/upload.h \
+	%D%/workers.c %D%/workers.h \
+	%D%/zstdbody.c %D%/zstdbody.h
+
+LIBSERVER_LIBS = %D%/libserver.a $(LIBINTINODE_LIBS) $(MHD_LIBS) $(LMDB_LIBS)
+
+sbin_PROGRAMS += intinode-serve
+intinode_serve_SOURCES = %D%/main.c
+intinode_serve_LDADD = $(LIBSERVER_LIBS)

@@ -193,15 +193,13 @@ cd "$T" || exit 1
 
 # ---- waiting ----
 
-POLL_S=0.03
-
 # wait_until SECONDS COMMAND... - poll until it succeeds; fails at the deadline.
 wait_until() {
 	local end=$((${EPOCHREALTIME/[.,]/} + $1 * 1000000))
 	shift
 	until "$@" >/dev/null 2>&1; do
 		[ "${EPOCHREALTIME/[.,]/}" -lt "$end" ] || return 1
-		sleep "$POLL_S"
+		command sleep 0.03
 	done
 }
 
@@ -255,7 +253,7 @@ _ready() {
 		if _is_gone "${PID[$name]}" || [ "$(now_ms)" -gt "$end" ]; then
 			give_up "$name starts" "not ready: $*" "$(tail -n 30 "$T/$name.log")"
 		fi
-		sleep "$POLL_S"
+		command sleep 0.03
 	done
 }
 

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Serves uploads of blobs: end-4, 5, 6, 11, 13 and 14 of the specification. Bytes are
+ * collected in the loop thread and stored and hashed there in pieces of BODY_PIECE; a body
+ * that is not longer waits in memory for its worker, which does everything at once.
+ */
+#include <string.h>
+
+#include "server/operations.h"
+#include "server/range.h"
+
+static void add_session_headers(struct request *request)
+{
+	uint64_t size = upload_size(request->upload);
+
+	reply_header(request, "Location", "/v2/%s/blobs/uploads/%s", request->route.repository,
+		     upload_id(request->upload));
+	reply_header(request, "Docker-Upload-UUID", "%s", upload_id(request->upload));
+	reply_header(request, "Range", "0-%llu", (unsigned long long)(size ? size - 1 : 0));
+}
+
+static void reply_created(struct request *request, const struct digest *digest)
+{
+	char text[DIGEST_TEXT_SIZE];
+
+	digest_format(digest, text);
+	reply_empty(request, 201);
+	reply_header(request, "Location", "/v2/%s/blobs/%s", request->route.repository, text);
+	reply_header(request, "Docker-Content-Digest", "%s", text);
+}
+
+static void start_session(struct request *request, bool listed)
+{
+	int r = upload_new(request->services->uploads, request->route.repository, listed,
+			   &request->upload);
+
+	if (r == -EAGAIN)
+		reply_error(request, API_TOOMANYREQUESTS,
+			    "%d uploads are open; finish or cancel some, or wait", UPLOADS_MAX);
+	else if (r)
+		reply_failure(request, r, "no upload can be started");
+}
+
+/* The digest parameter, where there is one. Return: false when the answer is an error. */
+static bool read_digest(struct request *request, const char *key)
+{
+	const char *text = route_query(&request->route, key);
+
+	if (!text)
+		return true;
+	if (digest_parse(text, strlen(text), &request->digest)) {
+		reply_error(request, API_DIGEST_INVALID,
+			    "%s is not a sha256 or sha512 digest: ALGORITHM:HEX in lower case",
+			    key);
+		return false;
+	}
+	request->has_digest = true;
+	return true;
+}
+
+void uploads_post_begin(struct request *request)
+{
+	const char *from = route_query(&request->route, "from");
+
+	if (route_query(&request->route, "mount")) {
+		if (!read_digest(request, "mount"))
+			return;
+		if (from && !repository_is_valid(from, strlen(from)))
+			reply_error(request, API_NAME_INVALID, "from is not a repository name");
+		return; /* finish mounts on a worker */
+	}
+	if (!read_digest(request, "digest"))
+		return;
+	start_session(request, !request->has_digest);
+	if (!request->upload || request->has_digest)
+		return;
+	reply_empty(request, 202);
+	add_session_headers(request);
+}
+
+static enum digest_algorithm algorithm_of(const struct request *request)
+{
+	return request->has_digest ? request->digest.algorithm : DIGEST_SHA256;
+}
+
+/* What a PATCH stores stays for later requests; a PUT or POST is done or was nothing. */
+static bool keeps_data(const struct request *request)
+{
+	return request->method == METHOD_PATCH;
+}
+
+static int flush(struct request *request)
+{
+	int r = upload_append(request->upload, request->body, request->body_len,
+			      keeps_data(request), algorithm_of(request));
+
+	if (!r)
+		request->body_len = 0;
+	return r;
+}
+
+static void reply_append_failure(struct request *request, int r)
+{
+	request_drop_body(request);
+	reply_failure(request, r, "upload data cannot be stored");
+	if (request->method != METHOD_POST)
+		add_session_headers(request);
+}
+
+void upload_body(struct request *request, const char *bytes, size_t len)
+{
+	while (len > 0 && !request_is_answered(request)) {
+		size_t part = BODY_PIECE - request->body_len;
+		int r = 0;
+
+		if (!request->upload) { /* a mount with a body: the body means nothing */
+			return;
+		}
+		if (part == 0) {
+			r = flush(request);
+			part = BODY_PIECE;
+		}
+		if (part > len)
+			part = len;
+		if (!r)
+			r = request_collect(request, bytes, part, BODY_PIECE);
+		if (r)
+			reply_append_failure(request, r);
+		bytes += part;
+		len -= part;
+	}
+}
+
+static void mount(struct request *request)
+{
+	const char *from = route_query(&request->route, "from");
+	const char *repository = request->route.repository;
+	struct store *store = request->services->store;
+	uint64_t size_bytes;
+	int fd = -ENOENT, r;
+
+	if (!from || !*from || store_has_link(store, from, STORE_LAYERS, &request->digest))
+		fd = store_open_blob(store, &request->digest, &size_bytes);
+	if (fd < 0) { /* nothing to mount: the client uploads it */
+		start_session(request, true);
+		if (!request->upload)
+			return;
+		reply_empty(request, 202);
+		add_session_headers(request);
+		return;
+	}
+	close(fd);
+	r = store_create_repository(store, repository);
+	if (!r)
+		r = store_add_link(store, repository, STORE_LAYERS, &request->digest, "", 0);
+	if (r)
+		reply_failure(request, r, "the blob cannot be mounted");
+	else
+		reply_created(request, &request->digest);
+}
+
+static void commit(struct request *request)
+{
+	const char *repository = request->route.repository;
+	struct store *store = request->services->store;
+	int r = upload_commit(request->upload, request->body, request->body_len, &request->digest);
+
+	if (!r)
+		r = store_create_repository(store, repository);
+	if (!r)
+		r = store_add_link(store, repository, STORE_LAYERS, &request->digest, "", 0);
+	if (!r) {
+		reply_created(request, &request->digest);
+	} else if (r == -EBADMSG) {
+		char text[DIGEST_TEXT_SIZE];
+
+		reply_error(request, API_DIGEST_INVALID,
+			    "what was uploaded does not have the digest %s: upload it again",
+			    digest_format(&request->digest, text));
+	} else {
+		reply_append_failure(request, r);
+		return;
+	}
+	upload_drop(request->services->uploads, steal_ptr(request->upload));
+}
+
+void uploads_post_finish(struct request *request)
+{
+	if (route_query(&request->route, "mount"))
+		mount(request);
+	else
+		commit(request);
+}
+
+static void acquire(struct request *request)
+{
+	int r = upload_acquire(request->services->uploads, request->route.upload,
+			       request->route.repository, &request->upload);
+
+	if (r == -EBUSY)
+		reply_error_status(request, API_BLOB_UPLOAD_INVALID, 409,
+				   "another request is using this upload");
+	else if (r)
+		reply_error(request, API_BLOB_UPLOAD_UNKNOWN,
+			    "repository %s has no such upload; it may have expired: start again",
+			    request->route.repository);
+}
+
+/* Content-Range, where there is one, must go on exactly where the session is. */
+static void check_content_range(struct request *request)
+{
+	const char *header = request_header(request, "Content-Range");
+	uint64_t first = 0, last = 0, size;
+
+	if (!header || request_is_answered(request))
+		return;
+	size = upload_size(request->upload);
+	if (!content_range_parse(header, &first, &last) && first == size &&
+	    (!request->has_length || request->length == last - first + 1))
+		return;
+	reply_error_status(request, API_BLOB_UPLOAD_INVALID, 416,
+			   "the upload has %llu bytes: the next chunk must start there and be as "
+			   "long as its Content-Range says",
+			   (unsigned long long)size);
+	add_session_headers(request);
+}
+
+void upload_patch_begin(struct request *request)
+{
+	acquire(request);
+	check_content_range(request);
+}
+
+void upload_patch_finish(struct request *request)
+{
+	int r = flush(request);
+
+	if (r) {
+		reply_append_failure(request, r);
+		return;
+	}
+	reply_empty(request, 202);
+	add_session_headers(request);
+}
+
+void upload_put_begin(struct request *request)
+{
+	if (!read_digest(request, "digest"))
+		return;
+	if (!request->has_digest) {
+		reply_error(request, API_DIGEST_INVALID,
+			    "the last request of an upload needs ?digest=ALGORITHM:HEX");
+		return;
+	}
+	acquire(request);
+	check_content_range(request);
+}
+
+void upload_put_finish(struct request *request)
+{
+	commit(request);
+}
+
+void upload_get_begin(struct request *request)
+{
+	acquire(request);
+	if (request_is_answered(request))
+		return;
+	reply_empty(request, 204);
+	add_session_headers(request);
+}
+
+void upload_delete_finish(struct request *request)
+{
+	acquire(request);
+	if (request_is_answered(request))
+		return;
+	upload_drop(request->services->uploads, steal_ptr(request->upload));
+	reply_empty(request, 204);
+}
+
+void upload_end(struct request *request)
+{
+	if (request->upload)
+		upload_release(request->services->uploads, steal_ptr(request->upload));
+}

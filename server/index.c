@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Owns the LMDB environment.
+ *
+ * A key is its parts one behind the other: repository NUL, tag; or repository NUL and
+ * digests of fixed length. memcmp order is then the order the specification wants, and a
+ * prefix is a repository. No MDB_DUPSORT (its deletes are broken in LMDB before 0.9.29), no
+ * MDB_WRITEMAP (a full disk would be SIGBUS). Transactions hold map_lock for reading, a
+ * change of the map size takes it for writing.
+ */
+#include "server/index.h"
+
+#include <fcntl.h>
+#include <lmdb.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "lib/log.h"
+#include "server/store.h"
+
+enum {
+	KEY_MAX = 511,
+	DIGEST_KEY_LEN = 1 + DIGEST_BYTES_MAX,
+	READERS_MAX = 1024,
+	ROW_NAME_MAX = 512,
+};
+
+#define MAP_BYTES_MAX ((uint64_t)1 << 40)
+#define CLEAN_MARKER "index/clean"
+
+static const char *const table_names[INDEX_TABLES] = {
+	[INDEX_REPOSITORIES] = "repositories",
+	[INDEX_TAGS] = "tags",
+	[INDEX_MANIFESTS] = "manifests",
+	[INDEX_REFERRERS] = "referrers",
+};
+
+struct index {
+	MDB_env *env; /* owned */
+	MDB_dbi tables[INDEX_TABLES];
+	int root_fd;		   /* borrowed */
+	pthread_rwlock_t map_lock; /* see above */
+	uint64_t map_bytes;	   /* under map_lock */
+	atomic_bool ready;
+	atomic_bool damaged;
+	atomic_bool behind; /* an update failed: the files know more */
+};
+
+struct index_txn {
+	struct index *index;
+	MDB_txn *txn;
+};
+
+struct key {
+	size_t len;
+	unsigned char bytes[KEY_MAX];
+};
+
+static void key_add(struct key *key, const void *bytes, size_t len)
+{
+	if (len > KEY_MAX - key->len) /* cannot be: every part has its own bound */
+		abort();
+	memcpy(key->bytes + key->len, bytes, len);
+	key->len += len;
+}
+
+static void key_add_digest(struct key *key, const struct digest *digest)
+{
+	unsigned char algorithm = (unsigned char)digest->algorithm;
+
+	key_add(key, &algorithm, 1);
+	key_add(key, digest->bytes, digest_size(digest->algorithm));
+}
+
+static void key_make(struct key *key, enum index_table table, const char *repository,
+		     const char *name, const struct digest *a, const struct digest *b)
+{
+	key->len = 0;
+	if (repository)
+		key_add(key, repository, strlen(repository) + (table != INDEX_REPOSITORIES));
+	if (name)
+		key_add(key, name, strlen(name));
+	if (a)
+		key_add_digest(key, a);
+	if (b)
+		key_add_digest(key, b);
+}
+
+/* -errno for an LMDB error; what means damage is remembered for the next start. */
+static int index_error(struct index *index, int r)
+{
+	switch (r) {
+	case MDB_NOTFOUND:
+		return -ENOENT;
+	case MDB_CORRUPTED:
+	case MDB_PAGE_NOTFOUND:
+	case MDB_PANIC:
+	case MDB_INVALID:
+	case MDB_VERSION_MISMATCH:
+		if (!atomic_exchange(&index->damaged, true))
+			log_error("index: %s; it is rebuilt at the next start, pulls and pushes "
+				  "go on",
+				  mdb_strerror(r));
+		return -EUCLEAN;
+	default:
+		return r > 0 ? -r : -EIO;
+	}
+}
+
+static int open_tables(struct index *index)
+{
+	MDB_txn *txn;
+	int r = mdb_txn_begin(index->env, NULL, 0, &txn);
+
+	if (r)
+		return r;
+	for (int i = 0; i < INDEX_TABLES; i++) {
+		r = mdb_dbi_open(txn, table_names[i], MDB_CREATE, &index->tables[i]);
+		if (r) {
+			mdb_txn_abort(txn);
+			return r;
+		}
+	}
+	return mdb_txn_commit(txn);
+}
+
+/* A file shorter than its last page would be SIGBUS later. */
+static bool is_cut_short(int root_fd, MDB_env *env)
+{
+	MDB_envinfo info;
+	MDB_stat stat;
+	struct stat st;
+
+	if (mdb_env_info(env, &info) || mdb_env_stat(env, &stat) ||
+	    fstatat(root_fd, "index/data.mdb", &st, 0))
+		return true;
+	return (uint64_t)st.st_size < ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize;
+}
+
+static int open_env(struct index *index)
+{
+	char path[64];
+	int r;
+
+	if (mkdirat(index->root_fd, "index", 0700) && errno != EEXIST)
+		return errno;
+	r = mdb_env_create(&index->env);
+	if (r)
+		return r;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/index", index->root_fd);
+	r = mdb_env_set_maxdbs(index->env, INDEX_TABLES);
+	if (!r)
+		r = mdb_env_set_maxreaders(index->env, READERS_MAX);
+	if (!r)
+		r = mdb_env_set_mapsize(index->env, (size_t)index->map_bytes);
+	if (!r)
+		r = mdb_env_open(index->env, path, MDB_NOTLS, 0600);
+	if (!r && is_cut_short(index->root_fd, index->env))
+		r = MDB_CORRUPTED;
+	if (!r)
+		r = open_tables(index);
+	if (r) {
+		mdb_env_close(index->env);
+		index->env = NULL;
+	}
+	return r;
+}
+
+static void move_away(int root_fd)
+{
+	int r = remove_tree_at(root_fd, "index.damaged");
+
+	if (!r && renameat(root_fd, "index", root_fd, "index.damaged"))
+		r = remove_tree_at(root_fd, "index");
+	if (r)
+		log_warning("index: the damaged one cannot be removed: %s", strerror(-r));
+}
+
+int index_open(int root_fd, uint64_t map_bytes, struct index **out, enum index_state *state,
+	       struct problem *problem)
+{
+	struct index *index = calloc(1, sizeof(*index));
+	struct stat st;
+	bool clean, present;
+	int r;
+
+	if (!index)
+		return -ENOMEM;
+	index->root_fd = root_fd;
+	index->map_bytes = map_bytes;
+	pthread_rwlock_init(&index->map_lock, NULL);
+	present = !fstatat(root_fd, "index/data.mdb", &st, 0);
+	clean = present && !unlinkat(root_fd, CLEAN_MARKER, 0);
+	if (clean && store_sync_dir(root_fd, "index"))
+		clean = false;
+	r = open_env(index);
+	if (r && present && r != ENOSPC && r != EACCES && r != ENOMEM) {
+		log_warning("index: %s; it is rebuilt from the store's files", mdb_strerror(r));
+		move_away(root_fd);
+		present = false;
+		r = open_env(index);
+	}
+	if (r) {
+		pthread_rwlock_destroy(&index->map_lock);
+		free(index);
+		return problem_set(problem, r > 0 ? -r : -EIO, "index of the store: %s",
+				   mdb_strerror(r));
+	}
+	*state = !present ? INDEX_EMPTY : clean ? INDEX_CLEAN : INDEX_UNCERTAIN;
+	*out = index;
+	return 0;
+}
+
+void index_close(struct index *index, bool clean)
+{
+	int fd;
+
+	if (!index)
+		return;
+	if (index->damaged) {
+		mdb_env_close(index->env);
+		move_away(index->root_fd);
+	} else {
+		if (index->behind || mdb_env_sync(index->env, 1))
+			clean = false;
+		mdb_env_close(index->env);
+		if (clean) {
+			fd = openat(index->root_fd, CLEAN_MARKER, O_WRONLY | O_CREAT | O_CLOEXEC,
+				    0600);
+			if (fd < 0 || close(fd) || store_sync_dir(index->root_fd, "index"))
+				log_debug("index: no marker, it is checked at the next start");
+		}
+	}
+	pthread_rwlock_destroy(&index->map_lock);
+	free(index);
+}
+
+void index_set_ready(struct index *index, bool ready)
+{
+	index->ready = ready;
+}
+
+bool index_is_ready(const struct index *index)
+{
+	return index->ready;
+}
+
+static int grow(struct index *index)
+{
+	int r;
+
+	pthread_rwlock_wrlock(&index->map_lock);
+	if (index->map_bytes >= MAP_BYTES_MAX) {
+		pthread_rwlock_unlock(&index->map_lock);
+		return -ENOSPC;
+	}
+	index->map_bytes *= 2;
+	r = mdb_env_set_mapsize(index->env, (size_t)index->map_bytes);
+	pthread_rwlock_unlock(&index->map_lock);
+	return r ? index_error(index, r) : 0;
+}
+
+static int update_once(struct index *index, int (*fn)(struct index_txn *txn, void *context),
+		       void *context, bool *full)
+{
+	struct index_txn txn = { .index = index };
+	int r;
+
+	*full = false;
+	pthread_rwlock_rdlock(&index->map_lock);
+	r = mdb_txn_begin(index->env, NULL, 0, &txn.txn);
+	if (r) {
+		r = index_error(index, r);
+		goto out;
+	}
+	r = fn(&txn, context);
+	if (r) {
+		*full = r == -EXFULL;
+		mdb_txn_abort(txn.txn);
+		goto out;
+	}
+	r = mdb_txn_commit(txn.txn);
+	*full = r == MDB_MAP_FULL;
+	r = r ? index_error(index, r) : 0;
+out:
+	pthread_rwlock_unlock(&index->map_lock);
+	return r;
+}
+
+int index_update(struct index *index, int (*fn)(struct index_txn *txn, void *context),
+		 void *context)
+{
+	bool full;
+	int r;
+
+	if (index->damaged)
+		return -EUCLEAN;
+	do {
+		r = update_once(index, fn, context, &full);
+		if (full)
+			r = grow(index);
+	} while (full && !r);
+	if (r)
+		index->behind = true;
+	return r;
+}
+
+void index_check_readers(struct index *index)
+{
+	int dead;
+
+	if (!index->damaged && mdb_reader_check(index->env, &dead))
+		log_debug("index: readers cannot be checked");
+}
+
+/* MDB_MAP_FULL must reach index_update() through the caller's function. */
+static int txn_error(struct index_txn *txn, int r)
+{
+	return r == MDB_MAP_FULL ? -EXFULL : index_error(txn->index, r);
+}
+
+int index_put(struct index_txn *txn, enum index_table table, const char *repository,
+	      const char *name, const struct digest *a, const struct digest *b, const char *value,
+	      size_t len)
+{
+	MDB_val k, v = { .mv_size = len, .mv_data = (void *)(uintptr_t)value };
+	struct key key;
+	int r;
+
+	key_make(&key, table, repository, name, a, b);
+	k = (MDB_val){ .mv_size = key.len, .mv_data = key.bytes };
+	r = mdb_put(txn->txn, txn->index->tables[table], &k, &v, 0);
+	return r ? txn_error(txn, r) : 0;
+}
+
+int index_delete(struct index_txn *txn, enum index_table table, const char *repository,
+		 const char *name, const struct digest *a, const struct digest *b)
+{
+	struct key key;
+	MDB_val k;
+	int r;
+
+	key_make(&key, table, repository, name, a, b);
+	k = (MDB_val){ .mv_size = key.len, .mv_data = key.bytes };
+	r = mdb_del(txn->txn, txn->index->tables[table], &k, NULL);
+	return r && r != MDB_NOTFOUND ? txn_error(txn, r) : 0;
+}
+
+static bool has_prefix(const MDB_val *k, const struct key *prefix)
+{
+	return k->mv_size >= prefix->len && !memcmp(k->mv_data, prefix->bytes, prefix->len);
+}
+
+static int clear_table(struct index_txn *txn, enum index_table table, const char *repository)
+{
+	MDB_val k, v;
+	MDB_cursor *cursor;
+	struct key prefix;
+	int r;
+
+	key_make(&prefix, table, repository, NULL, NULL, NULL);
+	r = mdb_cursor_open(txn->txn, txn->index->tables[table], &cursor);
+	if (r)
+		return txn_error(txn, r);
+	for (;;) {
+		k = (MDB_val){ .mv_size = prefix.len, .mv_data = prefix.bytes };
+		r = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+		if (r || !has_prefix(&k, &prefix))
+			break;
+		r = mdb_cursor_del(cursor, 0);
+		if (r)
+			break;
+	}
+	mdb_cursor_close(cursor);
+	return r && r != MDB_NOTFOUND ? txn_error(txn, r) : 0;
+}
+
+int index_clear_repository(struct index_txn *txn, const char *repository)
+{
+	int r = index_delete(txn, INDEX_REPOSITORIES, repository, NULL, NULL, NULL);
+
+	for (int i = INDEX_TAGS; !r && i < INDEX_TABLES; i++)
+		r = clear_table(txn, (enum index_table)i, repository);
+	return r;
+}
+
+/* The digest at the end of a key, as text; it fills the key from @off to its end. */
+static bool key_digest_text(const MDB_val *k, size_t off, char out[static DIGEST_TEXT_SIZE])
+{
+	const unsigned char *bytes = k->mv_data;
+	struct digest digest = { .algorithm = DIGEST_SHA256 };
+
+	if (off >= k->mv_size || bytes[off] > DIGEST_SHA512)
+		return false;
+	digest.algorithm = (enum digest_algorithm)bytes[off];
+	if (k->mv_size - off - 1 != digest_size(digest.algorithm))
+		return false;
+	memcpy(digest.bytes, bytes + off + 1, digest_size(digest.algorithm));
+	digest_format(&digest, out);
+	return true;
+}
+
+/* Where to start: @start is the first key that may be of interest. */
+static int make_start(struct key *start, enum index_table table, const char *after)
+{
+	struct digest digest;
+
+	if (table == INDEX_MANIFESTS || table == INDEX_REFERRERS) {
+		if (digest_parse(after, strlen(after), &digest))
+			return -EINVAL;
+		key_add_digest(start, &digest);
+		return 0;
+	}
+	/* No name is longer than this, so what is cut off decides nothing. */
+	key_add(start, after, strnlen(after, KEY_MAX - start->len));
+	return 0;
+}
+
+static int visit_row(enum index_table table, const MDB_val *k, const MDB_val *v, size_t prefix_len,
+		     int (*visit)(void *context, const struct index_row *row), void *context)
+{
+	struct index_row row = { .value = v->mv_data, .value_len = v->mv_size };
+	char name[ROW_NAME_MAX];
+
+	if (table == INDEX_MANIFESTS || table == INDEX_REFERRERS) {
+		if (!key_digest_text(k, prefix_len, name))
+			return -EUCLEAN;
+	} else {
+		size_t len = k->mv_size - prefix_len;
+
+		if (len >= sizeof(name))
+			return -EUCLEAN;
+		memcpy(name, (const char *)k->mv_data + prefix_len, len);
+		name[len] = '\0';
+	}
+	row.name = name;
+	return visit(context, &row);
+}
+
+static int list_rows(struct index *index, MDB_cursor *cursor, enum index_table table,
+		     const struct key *prefix, const struct key *start, bool skip_equal,
+		     int (*visit)(void *context, const struct index_row *row), void *context)
+{
+	MDB_val k = { .mv_size = start->len, .mv_data = (void *)(uintptr_t)start->bytes }, v;
+	int r = start->len ? mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE)
+			   : mdb_cursor_get(cursor, &k, &v, MDB_FIRST);
+
+	if (!r && skip_equal && k.mv_size == start->len &&
+	    !memcmp(k.mv_data, start->bytes, start->len))
+		r = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+	while (!r && has_prefix(&k, prefix)) {
+		int stop = visit_row(table, &k, &v, prefix->len, visit, context);
+
+		if (stop)
+			return stop;
+		r = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+	}
+	return r && r != MDB_NOTFOUND ? index_error(index, r) : 0;
+}
+
+int index_list(struct index *index, enum index_table table, const char *repository,
+	       const struct digest *subject, const char *after,
+	       int (*visit)(void *context, const struct index_row *row), void *context)
+{
+	struct key prefix, start;
+	MDB_cursor *cursor;
+	MDB_txn *txn;
+	int r;
+
+	if (index->damaged)
+		return -EUCLEAN;
+	key_make(&prefix, table, repository, NULL, subject, NULL);
+	start = prefix;
+	r = after ? make_start(&start, table, after) : 0;
+	if (r)
+		return r;
+	pthread_rwlock_rdlock(&index->map_lock);
+	r = mdb_txn_begin(index->env, NULL, MDB_RDONLY, &txn);
+	if (!r) {
+		r = mdb_cursor_open(txn, index->tables[table], &cursor);
+		if (!r) {
+			r = list_rows(index, cursor, table, &prefix, &start, after != NULL, visit,
+				      context);
+			mdb_cursor_close(cursor);
+		} else {
+			r = index_error(index, r);
+		}
+		mdb_txn_abort(txn);
+	} else {
+		r = index_error(index, r);
+	}
+	pthread_rwlock_unlock(&index->map_lock);
+	return r;
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The index: what is in which repository, ordered, for listings (tags, catalog, referrers).
+ * LMDB in STORE/index. Everything in it can be made again from the store's files
+ * (index_rebuild.h); no blob, manifest or tag is looked up by it.
+ *
+ * A marker file says that it was closed cleanly. Without the marker the index is used, if
+ * it opens, but must be reconciled with the files, since the process may have died
+ * between a change of a file and of the index. An index that is damaged is moved away.
+ *
+ * Context: any thread. One write transaction at a time; writers wait for the disk.
+ */
+#pragma once
+
+#include "lib/digest.h"
+
+struct index;
+struct index_txn;
+struct problem;
+
+enum index_table {
+	INDEX_REPOSITORIES, /* name: nothing */
+	INDEX_TAGS,	    /* repository, tag: digest as text */
+	INDEX_MANIFESTS,    /* repository, digest: media type */
+	INDEX_REFERRERS,    /* repository, subject digest, digest: descriptor as JSON */
+	INDEX_TABLES,
+};
+
+enum index_state {
+	INDEX_CLEAN,	 /* in step with the files */
+	INDEX_UNCERTAIN, /* usable, to be reconciled */
+	INDEX_EMPTY,	 /* new: listings wait until it was rebuilt */
+};
+
+/**
+ * index_open() - open or create the index in @root_fd/index.
+ * @map_bytes: address space reserved; it grows by itself.
+ */
+int index_open(int root_fd, uint64_t map_bytes, struct index **out, enum index_state *state,
+	       struct problem *problem) must_check;
+
+/** index_close() - @clean: it was in step with the files before this run's updates. Where all
+ * of those went well, too, the marker is left. */
+void index_close(struct index *index, bool clean);
+
+/** index_set_ready(), index_is_ready() - may listings be answered from it? */
+void index_set_ready(struct index *index, bool ready);
+bool index_is_ready(const struct index *index);
+
+/** index_check_readers() - forget readers of processes that died. Now and then. */
+void index_check_readers(struct index *index);
+
+/**
+ * index_update() - run @fn in one write transaction and commit it, durably.
+ * @fn returns 0 to commit; it is called again when the map had to grow.
+ * Return: 0, what @fn returned, or -errno (-EUCLEAN: damaged; it is rebuilt at next start).
+ */
+int index_update(struct index *index, int (*fn)(struct index_txn *txn, void *context),
+		 void *context) must_check;
+
+/*
+ * Within index_update(). @name: the tag, or NULL. @a, @b: the digests of the key, or NULL.
+ * A put replaces; a delete of what is not there is no error.
+ */
+int index_put(struct index_txn *txn, enum index_table table, const char *repository,
+	      const char *name, const struct digest *a, const struct digest *b, const char *value,
+	      size_t len) must_check;
+int index_delete(struct index_txn *txn, enum index_table table, const char *repository,
+		 const char *name, const struct digest *a, const struct digest *b) must_check;
+
+/** index_clear_repository() - drop every row of it, in all tables. */
+int index_clear_repository(struct index_txn *txn, const char *repository) must_check;
+
+/* One row of a listing. Strings are valid during the call only. */
+struct index_row {
+	const char *name; /* repository or tag, NUL-terminated; for digests: their text */
+	const char *value;
+	size_t value_len;
+};
+
+/**
+ * index_list() - rows of one table in the order of their bytes.
+ * @repository: whose; NULL for INDEX_REPOSITORIES. @subject: for INDEX_REFERRERS, else NULL.
+ * @after: start behind this name (it need not exist), or NULL.
+ * @visit: returns 0 to go on, 1 to stop, negative errno to fail. It must be quick: a read
+ * transaction is open.
+ * Return: 0, 1 when @visit stopped it, or negative errno.
+ */
+int index_list(struct index *index, enum index_table table, const char *repository,
+	       const struct digest *subject, const char *after,
+	       int (*visit)(void *context, const struct index_row *row), void *context) must_check;

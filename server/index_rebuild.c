@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Owns the way from files to index. Runs in a thread of its own at start-up. */
+#include "server/index_rebuild.h"
+
+#include <string.h>
+
+#include "lib/log.h"
+#include "lib/reference.h"
+#include "server/manifest.h"
+
+struct rebuild {
+	struct index *index;
+	struct store *store;
+	const atomic_bool *stop;
+	const char *repository;
+	struct index_txn *txn;
+	uint64_t n_manifests, n_tags;
+};
+
+static int put_tag(void *context, const char *tag)
+{
+	struct rebuild *rebuild = context;
+	char text[DIGEST_TEXT_SIZE];
+	struct digest digest;
+	int r = store_get_tag(rebuild->store, rebuild->repository, tag, &digest);
+
+	if (r == -EBADMSG) {
+		log_warning(
+			"repository %s: the file of tag %s does not hold a digest; push it again",
+			rebuild->repository, tag);
+		return 0;
+	}
+	if (r)
+		return r;
+	rebuild->n_tags++;
+	digest_format(&digest, text);
+	return index_put(rebuild->txn, INDEX_TAGS, rebuild->repository, tag, NULL, NULL, text,
+			 strlen(text));
+}
+
+static int put_manifest(void *context, const char *text)
+{
+	struct rebuild *rebuild = context;
+	struct manifest_record record;
+	struct digest digest;
+	int r;
+
+	if (digest_parse(text, strlen(text), &digest))
+		return 0;
+	r = manifest_record_load(rebuild->store, rebuild->repository, &digest, &record);
+	if (r == -ENOENT || r == -EBADMSG) {
+		log_warning("repository %s: manifest %s cannot be read; push it again",
+			    rebuild->repository, text);
+		return 0;
+	}
+	if (r)
+		return r;
+	rebuild->n_manifests++;
+	r = manifest_record_index(rebuild->txn, rebuild->repository, &digest, &record);
+	manifest_record_free(&record);
+	return r;
+}
+
+static int fill_repository(struct index_txn *txn, void *context)
+{
+	struct rebuild *rebuild = context;
+	int r = index_clear_repository(txn, rebuild->repository);
+
+	rebuild->txn = txn;
+	if (!r)
+		r = index_put(txn, INDEX_REPOSITORIES, rebuild->repository, NULL, NULL, NULL, "",
+			      0);
+	if (!r)
+		r = store_each_name(rebuild->store, rebuild->repository, STORE_MANIFESTS,
+				    put_manifest, rebuild);
+	if (!r)
+		r = store_each_name(rebuild->store, rebuild->repository, STORE_TAGS, put_tag,
+				    rebuild);
+	return r;
+}
+
+static int visit_repository(void *context, const char *repository)
+{
+	struct rebuild *rebuild = context;
+	int r;
+
+	if (rebuild->stop && *rebuild->stop)
+		return -ECANCELED;
+	rebuild->repository = repository;
+	store_lock_repository(rebuild->store, repository);
+	r = index_update(rebuild->index, fill_repository, rebuild);
+	store_unlock_repository(rebuild->store, repository);
+	return r;
+}
+
+struct stale {
+	const struct store *store;
+	char repository[REPOSITORY_MAX + 1];
+};
+
+static int find_stale(void *context, const struct index_row *row)
+{
+	struct stale *stale = context;
+
+	snprintf(stale->repository, sizeof(stale->repository), "%s", row->name);
+	return store_has_repository(stale->store, row->name) ? 0 : 1;
+}
+
+static int clear_stale(struct index_txn *txn, void *context)
+{
+	return index_clear_repository(txn, ((struct stale *)context)->repository);
+}
+
+int index_rebuild(struct index *index, struct store *store, const atomic_bool *stop)
+{
+	struct rebuild rebuild = { .index = index, .store = store, .stop = stop };
+	struct stale stale = { .store = store };
+	int64_t start = now_ms();
+	int r = store_each_repository(store, visit_repository, &rebuild);
+
+	while (!r) {
+		r = index_list(index, INDEX_REPOSITORIES, NULL, NULL,
+			       stale.repository[0] ? stale.repository : NULL, find_stale, &stale);
+		if (r != 1)
+			break;
+		r = index_update(index, clear_stale, &stale);
+	}
+	if (r)
+		return r;
+	log_info("index: in step with the store, %llu manifests and %llu tags in %lld ms",
+		 (unsigned long long)rebuild.n_manifests, (unsigned long long)rebuild.n_tags,
+		 (long long)(now_ms() - start));
+	return 0;
+}

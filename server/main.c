@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * intinode-serve: opens the store, serves it, and ends in good order. The main thread waits
+ * for signals and does the housekeeping; requests run on the threads of http.c and workers.c,
+ * a rebuild of the index on one of its own.
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+#include "lib/log.h"
+#include "server/index_rebuild.h"
+#include "server/options.h"
+#include "server/zstdbody.h"
+
+enum { HOUSEKEEPING_S = 60, EXIT_USAGE = 2 };
+
+struct program {
+	struct options options;
+	struct services services;
+	struct server *server;
+	pthread_t rebuild_thread;
+	bool rebuilding;
+	atomic_bool stop_rebuild;
+	atomic_bool index_in_step;
+};
+
+static int sigbus_root_fd = -1;
+
+/*
+ * The index is mapped; a file that got shorter behind our back is SIGBUS. Move it away and
+ * end: the next start rebuilds it. Only calls that a signal handler may make.
+ */
+static void on_sigbus(int signal_number)
+{
+	static const char text[] = "intinode-serve: error: the index cannot be read from disk; it "
+				   "is rebuilt at the next start\n";
+
+	(void)signal_number;
+	if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0 ||
+	    renameat(sigbus_root_fd, "index", sigbus_root_fd, "index.damaged"))
+		unlinkat(sigbus_root_fd, "index/data.mdb", 0);
+	_exit(1);
+}
+
+static void block_signals(sigset_t *set)
+{
+	struct sigaction action = { .sa_handler = on_sigbus };
+
+	sigemptyset(set);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, set, NULL);
+	sigaction(SIGBUS, &action, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static void *rebuild_main(void *argument)
+{
+	struct program *program = argument;
+	int r = index_rebuild(program->services.index, program->services.store,
+			      &program->stop_rebuild);
+
+	if (!r) {
+		program->index_in_step = true;
+		index_set_ready(program->services.index, true);
+	} else if (r != -ECANCELED) {
+		log_error("index: it cannot be rebuilt: %s; listings stay unavailable until the "
+			  "next start",
+			  strerror(-r));
+	}
+	return NULL;
+}
+
+static int open_index(struct program *program, struct problem *problem)
+{
+	enum index_state state;
+	int r = index_open(program->services.store->root_fd, program->options.index_map,
+			   &program->services.index, &state, problem);
+
+	if (r)
+		return r;
+	index_set_ready(program->services.index, state != INDEX_EMPTY);
+	program->index_in_step = state == INDEX_CLEAN;
+	if (state == INDEX_CLEAN)
+		return 0;
+	r = -pthread_create(&program->rebuild_thread, NULL, rebuild_main, program);
+	program->rebuilding = !r;
+	return r;
+}
+
+static int open_services(struct program *program, struct problem *problem)
+{
+	struct services *services = &program->services;
+	struct options *options = &program->options;
+	int r = store_open(options->store, &services->store, problem);
+
+	if (r)
+		return r;
+	sigbus_root_fd = services->store->root_fd;
+	services->body_memory_max = options->body_memory;
+	r = open_index(program, problem);
+	if (!r) {
+		r = uploads_new(services->store, &services->uploads);
+		if (r)
+			problem_set(problem, r, "uploads of the store: %s", strerror(-r));
+	}
+	if (!r && options->compression) {
+		services->zstd_cache = zstd_cache_new(options->compression_cache);
+		r = services->zstd_cache ? 0 : -ENOMEM;
+	}
+	return r;
+}
+
+static void close_services(struct program *program)
+{
+	struct services *services = &program->services;
+
+	program->stop_rebuild = true;
+	if (program->rebuilding)
+		pthread_join(program->rebuild_thread, NULL);
+	uploads_free(services->uploads);
+	index_close(services->index, program->index_in_step);
+	zstd_cache_free(services->zstd_cache);
+	store_close(services->store);
+}
+
+static int write_port_file(const struct program *program, struct problem *problem)
+{
+	const char *path = program->options.port_file;
+	cleanup_free char *text = format_text("%s\n", server_address(program->server));
+	int r;
+
+	if (!path)
+		return 0;
+	if (!text)
+		return -ENOMEM;
+	r = write_file_durably_at(AT_FDCWD, path, text, strlen(text), 0644);
+	return r ? problem_set(problem, r, "%s: cannot be written: %s", path, strerror(-r)) : 0;
+}
+
+static void wait_for_end(struct program *program, const sigset_t *signals)
+{
+	static const struct timespec period = { .tv_sec = HOUSEKEEPING_S };
+
+	for (;;) {
+		int got = sigtimedwait(signals, NULL, &period);
+
+		if (got == SIGTERM || got == SIGINT)
+			return;
+		if (got == SIGHUP)
+			log_info("SIGHUP: settings are read at start-up only");
+		if (got < 0 && errno == EAGAIN) {
+			uploads_expire(program->services.uploads);
+			index_check_readers(program->services.index);
+		}
+	}
+}
+
+static int serve(struct program *program, const sigset_t *signals, struct problem *problem)
+{
+	int r = open_services(program, problem);
+
+	if (!r)
+		r = server_start(&program->options.http, &program->services, &program->server,
+				 problem);
+	if (!r) {
+		r = write_port_file(program, problem);
+		if (!r) {
+			log_info("listening on %s, store %s", server_address(program->server),
+				 program->options.store);
+			wait_for_end(program, signals);
+			log_info("stopping: requests in flight have %llu s",
+				 (unsigned long long)program->options.drain_s);
+		}
+		server_stop(program->server, (int64_t)program->options.drain_s * 1000);
+	}
+	close_services(program);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	static struct program program;
+	enum options_result result;
+	struct problem problem = { "" };
+	sigset_t signals;
+	int r, status;
+
+	log_init("intinode-serve", LOG_LEVEL_INFO);
+	r = options_read(argc, argv, &program.options, &result, &problem);
+	if (r) {
+		log_error("%s", problem_text(&problem, r));
+		options_free(&program.options);
+		return EXIT_USAGE;
+	}
+	log_set_level(program.options.level);
+	if (program.options.check_config)
+		puts("the settings are right");
+	if (result == OPTIONS_EXIT || program.options.check_config) {
+		options_free(&program.options);
+		return EXIT_SUCCESS;
+	}
+	block_signals(&signals);
+	r = serve(&program, &signals, &problem);
+	if (r)
+		log_error("%s", problem_text(&problem, r));
+	status = r ? EXIT_FAILURE : EXIT_SUCCESS;
+	options_free(&program.options);
+	return status;
+}

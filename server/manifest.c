@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Owns the link file of a manifest and what referrers show of it. Any thread. */
+#include "server/manifest.h"
+
+#include <string.h>
+
+#include "lib/registry.h"
+
+static char *make_descriptor(const struct oci_document *document, const struct digest *digest,
+			     uint64_t size_bytes)
+{
+	cleanup_json json_t *value = oci_descriptor_json(document->media_type, digest, size_bytes);
+	const char *type = document->artifact_type;
+
+	if (!type && document->kind == OCI_KIND_MANIFEST)
+		type = document->config.media_type;
+	if (!value || (type && json_object_set_new(value, "artifactType", json_string(type))) ||
+	    (document->annotations &&
+	     json_object_set_new(value, "annotations", json_deep_copy(document->annotations))))
+		return NULL;
+	return json_dumps(value, JSON_COMPACT);
+}
+
+int manifest_record_make(const struct oci_document *document, const struct digest *digest,
+			 uint64_t size_bytes, struct manifest_record *out)
+{
+	struct manifest_record record = { .has_subject = document->has_subject };
+
+	record.media_type = strdup(document->media_type);
+	if (record.has_subject) {
+		record.subject = document->subject.digest;
+		record.descriptor = make_descriptor(document, digest, size_bytes);
+	}
+	if (!record.media_type || (record.has_subject && !record.descriptor)) {
+		manifest_record_free(&record);
+		return -ENOMEM;
+	}
+	*out = record;
+	return 0;
+}
+
+void manifest_record_free(struct manifest_record *record)
+{
+	free(record->media_type);
+	free(record->descriptor);
+	*record = (struct manifest_record){ .media_type = NULL };
+}
+
+char *manifest_record_text(const struct manifest_record *record)
+{
+	char text[DIGEST_TEXT_SIZE];
+
+	if (!record->has_subject)
+		return format_text("%s\n", record->media_type);
+	return format_text("%s\n%s\n", record->media_type, digest_format(&record->subject, text));
+}
+
+const char *manifest_media_type(char *link_text)
+{
+	link_text[strcspn(link_text, "\n")] = '\0';
+	return link_text;
+}
+
+static int load_descriptor(const struct store *store, const struct digest *digest,
+			   const char *media_type, struct manifest_record *out)
+{
+	cleanup_oci_document struct oci_document document = { .json = NULL };
+	cleanup_free char *bytes = NULL;
+	uint64_t size_bytes;
+	cleanup_close int fd = store_open_blob(store, digest, &size_bytes);
+	ssize_t n;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	if (size_bytes > MANIFEST_SIZE_MAX)
+		return -EBADMSG;
+	bytes = malloc(size_bytes + 1);
+	if (!bytes)
+		return -ENOMEM;
+	n = read_full(fd, bytes, size_bytes);
+	if (n < 0 || (uint64_t)n != size_bytes)
+		return n < 0 ? (int)n : -EBADMSG;
+	r = oci_document_parse(bytes, size_bytes, media_type, &document, NULL);
+	if (r)
+		return r == -ENOMEM ? r : -EBADMSG;
+	return manifest_record_make(&document, digest, size_bytes, out);
+}
+
+int manifest_record_load(const struct store *store, const char *repository,
+			 const struct digest *digest, struct manifest_record *out)
+{
+	cleanup_free char *text = NULL;
+	const char *subject;
+	int r = store_read_link(store, repository, STORE_MANIFESTS, digest, &text);
+
+	if (r)
+		return r;
+	subject = strchr(text, '\n');
+	manifest_media_type(text);
+	if (subject)
+		return load_descriptor(store, digest, text, out);
+	*out = (struct manifest_record){ .media_type = steal_ptr(text) };
+	return 0;
+}
+
+int manifest_record_index(struct index_txn *txn, const char *repository,
+			  const struct digest *digest, const struct manifest_record *record)
+{
+	int r = index_put(txn, INDEX_MANIFESTS, repository, NULL, digest, NULL, record->media_type,
+			  strlen(record->media_type));
+
+	if (r || !record->has_subject)
+		return r;
+	return index_put(txn, INDEX_REFERRERS, repository, NULL, &record->subject, digest,
+			 record->descriptor, strlen(record->descriptor));
+}
+
+/* Layers that the producer says others must fetch elsewhere. */
+static bool is_foreign(const struct oci_descriptor *layer)
+{
+	return strstr(layer->media_type, ".nondistributable.") ||
+	       strstr(layer->media_type, ".foreign.");
+}
+
+const struct digest *manifest_missing(const struct store *store, const char *repository,
+				      const struct oci_document *document)
+{
+	if (document->kind == OCI_KIND_MANIFEST &&
+	    !store_has_link(store, repository, STORE_LAYERS, &document->config.digest))
+		return &document->config.digest;
+	for (size_t i = 0; i < document->n_entries; i++) {
+		const struct oci_descriptor *entry = &document->entries[i];
+
+		if (document->kind == OCI_KIND_MANIFEST && is_foreign(entry))
+			continue;
+		if (document->kind == OCI_KIND_INDEX &&
+		    store_has_link(store, repository, STORE_MANIFESTS, &entry->digest))
+			continue;
+		if (!store_has_link(store, repository, STORE_LAYERS, &entry->digest))
+			return &entry->digest;
+	}
+	return NULL;
+}

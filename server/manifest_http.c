@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Serves /v2/NAME/manifests/REFERENCE: end-3, 7 and 9 of the specification. */
+#include <string.h>
+
+#include "lib/log.h"
+#include "lib/registry.h"
+#include "server/manifest.h"
+#include "server/operations.h"
+
+static void manifest_unknown(struct request *request)
+{
+	char text[DIGEST_TEXT_SIZE];
+
+	if (!store_has_repository(request->services->store, request->route.repository))
+		reply_error(request, API_NAME_UNKNOWN, "there is no repository %s",
+			    request->route.repository);
+	else
+		reply_error(request, API_MANIFEST_UNKNOWN, "repository %s has no manifest %s",
+			    request->route.repository,
+			    request->route.has_digest ? digest_format(&request->route.digest, text)
+						      : request->route.tag);
+}
+
+/* ---- GET, HEAD ---- */
+
+static void send_manifest(struct request *request, const struct digest *digest, int fd,
+			  uint64_t size_bytes, const char *media_type)
+{
+	const char *none_match = request_header(request, "If-None-Match");
+	char text[DIGEST_TEXT_SIZE];
+
+	digest_format(digest, text);
+	if (none_match && (!strcmp(none_match, "*") || strstr(none_match, text))) {
+		close(fd);
+		reply_empty(request, 304);
+	} else {
+		reply_fd(request, 200, fd, 0, size_bytes);
+	}
+	reply_header(request, "Content-Type", "%s", media_type);
+	reply_header(request, "Docker-Content-Digest", "%s", text);
+	reply_header(request, "ETag", "\"%s\"", text);
+	reply_header(request, "Cache-Control", "%s",
+		     request->route.has_digest ? "public, max-age=31536000, immutable"
+					       : "no-cache");
+}
+
+void manifest_get_begin(struct request *request)
+{
+	const char *repository = request->route.repository;
+	struct store *store = request->services->store;
+	cleanup_free char *link = NULL;
+	struct digest digest = request->route.digest;
+	uint64_t size_bytes;
+	int fd = -1, r = 0;
+
+	if (!request->route.has_digest)
+		r = store_get_tag(store, repository, request->route.tag, &digest);
+	if (!r)
+		r = store_read_link(store, repository, STORE_MANIFESTS, &digest, &link);
+	if (!r) {
+		fd = store_open_blob(store, &digest, &size_bytes);
+		r = fd < 0 ? fd : 0;
+	}
+	if (r == -ENOENT)
+		manifest_unknown(request);
+	else if (r)
+		reply_failure(request, r, "the manifest cannot be read");
+	else
+		send_manifest(request, &digest, fd, size_bytes, manifest_media_type(link));
+}
+
+/* ---- PUT ---- */
+
+static void too_large(struct request *request)
+{
+	reply_error_status(request, API_SIZE_INVALID, 413, "a manifest may have %d bytes at most",
+			   MANIFEST_SIZE_MAX);
+}
+
+void manifest_put_begin(struct request *request)
+{
+	const char *type = request_header(request, "Content-Type");
+
+	if (request->has_length && request->length > MANIFEST_SIZE_MAX) {
+		too_large(request);
+		return;
+	}
+	request->text = strdup(type ? type : "");
+	if (!request->text)
+		reply_failure(request, -ENOMEM, "manifest");
+}
+
+void manifest_put_body(struct request *request, const char *bytes, size_t len)
+{
+	int r = request_collect(request, bytes, len, MANIFEST_SIZE_MAX);
+
+	if (r == -EFBIG)
+		too_large(request);
+	else if (r)
+		reply_failure(request, r, "manifest");
+}
+
+struct change {
+	struct request *request;
+	const struct digest *digest;
+	const struct manifest_record *record;
+};
+
+static int index_put_manifest(struct index_txn *txn, void *context)
+{
+	const struct change *change = context;
+	const struct route *route = &change->request->route;
+	char text[DIGEST_TEXT_SIZE];
+	int r = index_put(txn, INDEX_REPOSITORIES, route->repository, NULL, NULL, NULL, "", 0);
+
+	if (!r)
+		r = manifest_record_index(txn, route->repository, change->digest, change->record);
+	if (r || route->has_digest)
+		return r;
+	digest_format(change->digest, text);
+	return index_put(txn, INDEX_TAGS, route->repository, route->tag, NULL, NULL, text,
+			 strlen(text));
+}
+
+/* The files are what counts; a damaged index has said so and is rebuilt. */
+static int update_index(struct request *request, int (*fn)(struct index_txn *txn, void *context),
+			void *context)
+{
+	int r = index_update(request->services->index, fn, context);
+
+	return r == -EUCLEAN ? 0 : r;
+}
+
+static bool is_missing_something(struct request *request, const struct oci_document *document)
+{
+	const struct digest *missing =
+		manifest_missing(request->services->store, request->route.repository, document);
+	char text[DIGEST_TEXT_SIZE];
+
+	if (!missing)
+		return false;
+	reply_error(request, API_MANIFEST_BLOB_UNKNOWN,
+		    "the manifest names %s, which repository %s does not have: push that first",
+		    digest_format(missing, text), request->route.repository);
+	return true;
+}
+
+/* Under the repository's lock: link, tag, index. */
+static int publish(struct change *change)
+{
+	struct request *request = change->request;
+	const struct route *route = &request->route;
+	struct store *store = request->services->store;
+	cleanup_free char *text = manifest_record_text(change->record);
+	int r;
+
+	if (!text)
+		return -ENOMEM;
+	r = store_add_link(store, route->repository, STORE_MANIFESTS, change->digest, text,
+			   strlen(text));
+	if (!r && !route->has_digest)
+		r = store_set_tag(store, route->repository, route->tag, change->digest);
+	return r ? r : update_index(request, index_put_manifest, change);
+}
+
+static void put_manifest(struct request *request, const struct oci_document *document,
+			 const struct digest *digest)
+{
+	cleanup_manifest_record struct manifest_record record = { .media_type = NULL };
+	struct change change = { request, digest, &record };
+	const char *repository = request->route.repository;
+	struct store *store = request->services->store;
+	char text[DIGEST_TEXT_SIZE];
+	int r = manifest_record_make(document, digest, request->body_len, &record);
+
+	if (!r)
+		r = store_publish_bytes(store, digest, request->body, request->body_len);
+	if (!r)
+		r = store_create_repository(store, repository);
+	if (!r) {
+		/* Looked at again: a blob may have been deleted meanwhile. */
+		store_lock_repository(store, repository);
+		if (!is_missing_something(request, document))
+			r = publish(&change);
+		store_unlock_repository(store, repository);
+	}
+	if (r)
+		reply_failure(request, r, "the manifest cannot be stored");
+	if (request_is_answered(request))
+		return;
+	reply_empty(request, 201);
+	digest_format(digest, text);
+	reply_header(request, "Location", "/v2/%s/manifests/%s", repository, text);
+	reply_header(request, "Docker-Content-Digest", "%s", text);
+	if (record.has_subject)
+		reply_header(request, "OCI-Subject", "%s", digest_format(&record.subject, text));
+}
+
+void manifest_put_finish(struct request *request)
+{
+	cleanup_oci_document struct oci_document document = { .json = NULL };
+	struct problem problem = { "" };
+	struct digest digest;
+	int r = digest_compute(request->route.has_digest ? request->route.digest.algorithm
+							 : DIGEST_SHA256,
+			       request->body, request->body_len, &digest);
+
+	if (!r && request->route.has_digest && !digest_equal(&digest, &request->route.digest)) {
+		reply_error(request, API_DIGEST_INVALID,
+			    "the manifest's bytes do not have the digest in its URL");
+		return;
+	}
+	if (!r)
+		r = oci_document_parse(request->body, request->body_len, request->text, &document,
+				       &problem);
+	if (r == -ENOMEM)
+		reply_failure(request, r, "manifest");
+	else if (r)
+		reply_error(request, API_MANIFEST_INVALID, "%s", problem_text(&problem, r));
+	else if (!is_missing_something(request, &document))
+		put_manifest(request, &document, &digest);
+}
+
+/* ---- DELETE ---- */
+
+struct removal {
+	struct request *request;
+	struct manifest_record record;
+};
+
+static int index_remove_tag(struct index_txn *txn, void *context)
+{
+	const struct route *route = &((struct request *)context)->route;
+
+	return index_delete(txn, INDEX_TAGS, route->repository, route->tag, NULL, NULL);
+}
+
+static int delete_tag(struct request *request)
+{
+	const struct route *route = &request->route;
+	int r = store_remove_tag(request->services->store, route->repository, route->tag);
+
+	return r ? r : update_index(request, index_remove_tag, request);
+}
+
+/* Visits every tag; those of the manifest that goes, go first. */
+static int remove_if_tagged(void *context, const char *tag)
+{
+	struct request *request = context;
+	struct store *store = request->services->store;
+	struct digest digest;
+	int r = store_get_tag(store, request->route.repository, tag, &digest);
+
+	if (r || !digest_equal(&digest, &request->route.digest))
+		return r == -ENOENT || r == -EBADMSG ? 0 : r;
+	snprintf(request->route.tag, sizeof(request->route.tag), "%s", tag);
+	return delete_tag(request);
+}
+
+static int index_remove_manifest(struct index_txn *txn, void *context)
+{
+	const struct removal *removal = context;
+	const struct route *route = &removal->request->route;
+	int r = index_delete(txn, INDEX_MANIFESTS, route->repository, NULL, &route->digest, NULL);
+
+	if (r || !removal->record.has_subject)
+		return r;
+	return index_delete(txn, INDEX_REFERRERS, route->repository, NULL, &removal->record.subject,
+			    &route->digest);
+}
+
+static int delete_manifest(struct request *request)
+{
+	struct store *store = request->services->store;
+	struct removal removal = { .request = request };
+	const char *repository = request->route.repository;
+	int r = manifest_record_load(store, repository, &request->route.digest, &removal.record);
+
+	if (r == -EBADMSG) /* unreadable: it may still be deleted */
+		removal.record = (struct manifest_record){ .media_type = NULL };
+	else if (r)
+		return r;
+	r = store_each_name(store, repository, STORE_TAGS, remove_if_tagged, request);
+	if (!r)
+		r = store_remove_link(store, repository, STORE_MANIFESTS, &request->route.digest);
+	if (!r)
+		r = update_index(request, index_remove_manifest, &removal);
+	manifest_record_free(&removal.record);
+	return r;
+}
+
+void manifest_delete_finish(struct request *request)
+{
+	const char *repository = request->route.repository;
+	struct store *store = request->services->store;
+	int r;
+
+	store_lock_repository(store, repository);
+	r = request->route.has_digest ? delete_manifest(request) : delete_tag(request);
+	store_unlock_repository(store, repository);
+	if (r == -ENOENT)
+		manifest_unknown(request);
+	else if (r)
+		reply_failure(request, r, "the manifest cannot be deleted");
+	else
+		reply_empty(request, 202);
+}

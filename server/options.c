@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Owns the options' names, defaults and bounds. Called at start-up. */
+#include "server/options.h"
+
+#include <getopt.h>
+#include <string.h>
+
+#include "config.h"
+#include "lib/config.h"
+
+#define CONFIG_DEFAULT SYSCONFDIR "/intinode/intinode-serve.conf"
+
+#define OPTION(section_, key_, type_, field_, min_, max_, help_)                      \
+	{                                                                             \
+		.section = section_, .key = key_, .type = type_,                      \
+		.offset = offsetof(struct options, field_), .min = min_, .max = max_, \
+		.help = help_                                                         \
+	}
+
+static const struct config_option config_table[] = {
+	OPTION("server", "listen", CONFIG_STRING, listen, 0, 0, "HOST:PORT"),
+	OPTION("server", "store", CONFIG_STRING, store, 0, 0, "directory of the store"),
+	OPTION("server", "threads", CONFIG_NUMBER, http.n_threads, 0, 1024, "0: one a core"),
+	OPTION("server", "workers", CONFIG_NUMBER, http.n_workers, 1, 1024,
+	       "threads that wait for the disk"),
+	OPTION("server", "drain", CONFIG_NUMBER, drain_s, 0, 3600,
+	       "seconds for requests in flight when stopping"),
+	OPTION("log", "level", CONFIG_STRING, log_level, 0, 0, "error, warning, info or debug"),
+	OPTION("log", "access", CONFIG_BOOL, http.access_log, 0, 0, "a line for each request"),
+	OPTION("limits", "connections", CONFIG_NUMBER, http.connections, 16, 1000000, "at most"),
+	OPTION("limits", "connections-per-address", CONFIG_NUMBER, http.connections_per_address, 0,
+	       1000000, "0: no limit of its own"),
+	OPTION("limits", "idle-timeout", CONFIG_NUMBER, http.idle_timeout_s, 1, 86400, "seconds"),
+	OPTION("limits", "body-memory", CONFIG_SIZE, body_memory, 16 << 20, 0,
+	       "of all request bodies that are being collected"),
+	OPTION("limits", "index-map", CONFIG_SIZE, index_map, 1 << 20, (uint64_t)1 << 40,
+	       "address space of the index to start with"),
+	OPTION("compression", "enabled", CONFIG_BOOL, compression, 0, 0,
+	       "zstd to clients that accept it"),
+	OPTION("compression", "cache", CONFIG_SIZE, compression_cache, 0, (uint64_t)1 << 40,
+	       "compressed small blobs in memory"),
+};
+
+static const char help_text[] =
+	"Usage: intinode-serve --listen HOST:PORT --store DIR\n"
+	"\n"
+	"An OCI registry: skopeo, podman, docker, containerd and intinode push to it and pull\n"
+	"from it. Nothing else needs to be set up; what was acknowledged is on disk.\n"
+	"\n"
+	"  --listen HOST:PORT   where to listen; :5000 for every address, port 0 for a free\n"
+	"                       one (default 127.0.0.1:5000)\n"
+	"  --store DIR          where to keep everything (default " LOCALSTATEDIR "/lib/intinode)\n"
+	"  --port-file FILE     write the address it listens on to FILE\n"
+	"  --config FILE        settings (default " CONFIG_DEFAULT ",\n"
+	"                       where that exists); the command line wins\n"
+	"  --check-config       read the settings, say whether they are right, and exit\n"
+	"  --log-level LEVEL    error, warning, info (default, with a line for each request)\n"
+	"                       or debug\n"
+	"  --help, --version\n"
+	"\n"
+	"Try it:\n"
+	"  intinode-serve --listen 127.0.0.1:5000 --store /tmp/store &\n"
+	"  skopeo copy --dest-tls-verify=false oci:DIR:TAG docker://127.0.0.1:5000/name:tag\n"
+	"  curl http://127.0.0.1:5000/v2/_catalog\n"
+	"\n"
+	"SIGTERM ends it when requests in flight are done. More: man intinode-serve\n";
+
+enum {
+	OPT_LISTEN = 256,
+	OPT_STORE,
+	OPT_PORT_FILE,
+	OPT_CONFIG,
+	OPT_CHECK,
+	OPT_LEVEL,
+	OPT_HELP,
+	OPT_VERSION
+};
+
+static const struct option long_options[] = {
+	{ "listen", required_argument, NULL, OPT_LISTEN },
+	{ "store", required_argument, NULL, OPT_STORE },
+	{ "port-file", required_argument, NULL, OPT_PORT_FILE },
+	{ "config", required_argument, NULL, OPT_CONFIG },
+	{ "check-config", no_argument, NULL, OPT_CHECK },
+	{ "log-level", required_argument, NULL, OPT_LEVEL },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ "version", no_argument, NULL, OPT_VERSION },
+	{ NULL, 0, NULL, 0 },
+};
+
+static int set_string(char **field, const char *value)
+{
+	char *copy = strdup(value);
+
+	if (!copy)
+		return -ENOMEM;
+	free(*field);
+	*field = copy;
+	return 0;
+}
+
+static int set_defaults(struct options *out)
+{
+	*out = (struct options){
+		.http = { .n_workers = 32,
+			  .connections = 8192,
+			  .idle_timeout_s = 60,
+			  .access_log = true },
+		.drain_s = 10,
+		.body_memory = 256 << 20,
+		.index_map = (uint64_t)1 << 30,
+		.compression = true,
+		.compression_cache = 32 << 20,
+	};
+	if (set_string(&out->listen, "127.0.0.1:5000") ||
+	    set_string(&out->store, LOCALSTATEDIR "/lib/intinode") ||
+	    set_string(&out->log_level, "info"))
+		return -ENOMEM;
+	return 0;
+}
+
+/* First pass over the command line: what decides whether and what to read. */
+static int scan(int argc, char **argv, const char **config, struct options *out,
+		enum options_result *result, struct problem *problem)
+{
+	int c;
+
+	optind = 1;
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+		switch (c) {
+		case OPT_CONFIG:
+			*config = optarg;
+			break;
+		case OPT_CHECK:
+			out->check_config = true;
+			break;
+		case OPT_HELP:
+			fputs(help_text, stdout);
+			*result = OPTIONS_EXIT;
+			return 0;
+		case OPT_VERSION:
+			puts("intinode-serve " PACKAGE_VERSION);
+			*result = OPTIONS_EXIT;
+			return 0;
+		case '?':
+			return problem_set(problem, -EINVAL,
+					   "%s: no such option, or its value is missing; --help "
+					   "lists them",
+					   argv[optind - 1]);
+		default:
+			break;
+		}
+	}
+	if (optind < argc)
+		return problem_set(problem, -EINVAL,
+				   "'%s': only options are expected; --help lists them",
+				   argv[optind]);
+	return 0;
+}
+
+static int apply(int argc, char **argv, struct options *out)
+{
+	int c, r = 0;
+
+	optind = 1;
+	while (!r && (c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+		if (c == OPT_LISTEN)
+			r = set_string(&out->listen, optarg);
+		else if (c == OPT_STORE)
+			r = set_string(&out->store, optarg);
+		else if (c == OPT_PORT_FILE)
+			r = set_string(&out->port_file, optarg);
+		else if (c == OPT_LEVEL)
+			r = set_string(&out->log_level, optarg);
+	}
+	return r;
+}
+
+int options_read(int argc, char **argv, struct options *out, enum options_result *result,
+		 struct problem *problem)
+{
+	const char *config = NULL;
+	int r = set_defaults(out);
+
+	*result = OPTIONS_RUN;
+	if (!r)
+		r = scan(argc, argv, &config, out, result, problem);
+	if (r || *result == OPTIONS_EXIT)
+		return r;
+	if (config || !access(CONFIG_DEFAULT, F_OK))
+		r = config_load(config ? config : CONFIG_DEFAULT, config_table,
+				ARRAY_SIZE(config_table), out, problem);
+	if (!r)
+		r = apply(argc, argv, out);
+	if (!r && log_level_parse(out->log_level, &out->level))
+		r = problem_set(problem, -EINVAL,
+				"log level '%s': error, warning, info and debug are possible",
+				out->log_level);
+	out->http.listen = out->listen;
+	return r;
+}
+
+void options_free(struct options *options)
+{
+	config_free(config_table, ARRAY_SIZE(config_table), options);
+	free(options->port_file);
+	options->port_file = NULL;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What intinode-serve is told: the command line, and the configuration file behind it. */
+#pragma once
+
+#include "lib/log.h"
+#include "server/http.h"
+
+struct problem;
+
+struct options {
+	struct http_options http;
+	char *listen;	 /* owned */
+	char *store;	 /* owned */
+	char *port_file; /* owned; may be NULL */
+	char *log_level; /* owned */
+	enum log_level level;
+	uint64_t drain_s;
+	uint64_t body_memory;
+	uint64_t index_map;
+	bool compression;
+	uint64_t compression_cache;
+	bool check_config;
+};
+
+enum options_result { OPTIONS_RUN, OPTIONS_EXIT };
+
+/**
+ * options_read() - defaults, then the configuration file, then the command line, which wins.
+ * --help and --version print and give OPTIONS_EXIT.
+ * Return: 0 with *@result, or -EINVAL, -ENOENT … with @problem. Free with options_free().
+ */
+int options_read(int argc, char **argv, struct options *out, enum options_result *result,
+		 struct problem *problem) must_check;
+void options_free(struct options *options);

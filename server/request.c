@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Owns what is read of a request: its headers, its framing, its collected body. */
+#include "server/request.h"
+
+#include <string.h>
+#include <strings.h>
+
+const char *request_header(const struct request *request, const char *name)
+{
+	return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+void request_drop_body(struct request *request)
+{
+	if (!request->body)
+		return;
+	request->services->body_memory -= request->body_size;
+	free(steal_ptr(request->body));
+	request->body_len = request->body_size = 0;
+}
+
+/* What a body needs at once, where its length is known; else it doubles. */
+static size_t body_size_for(const struct request *request, size_t need, size_t max)
+{
+	size_t size = request->body_size ? request->body_size * 2 : 16 * 1024;
+
+	if (request->has_length && request->length < max)
+		size = (size_t)request->length;
+	if (size < need)
+		size = need;
+	return size < max ? size : max;
+}
+
+int request_collect(struct request *request, const char *bytes, size_t len, size_t max)
+{
+	size_t need = request->body_len + len;
+
+	if (need > max)
+		return -EFBIG;
+	if (need > request->body_size) {
+		struct services *services = request->services;
+		size_t size = body_size_for(request, need, max);
+		size_t more = size - request->body_size;
+		char *body;
+
+		if (atomic_fetch_add(&services->body_memory, more) + more >
+		    services->body_memory_max) {
+			services->body_memory -= more;
+			return -ENOMEM;
+		}
+		body = realloc(request->body, size);
+		if (!body) {
+			services->body_memory -= more;
+			return -ENOMEM;
+		}
+		request->body = body;
+		request->body_size = size;
+	}
+	memcpy(request->body + request->body_len, bytes, len);
+	request->body_len += len;
+	return 0;
+}
+
+struct framing {
+	unsigned int n_lengths, n_codings, n_hosts;
+	const char *length, *coding;
+};
+
+static enum MHD_Result count_framing(void *cls, enum MHD_ValueKind kind, const char *key,
+				     const char *value)
+{
+	struct framing *framing = cls;
+
+	(void)kind;
+	if (!strcasecmp(key, "Content-Length")) {
+		framing->n_lengths++;
+		framing->length = value;
+	} else if (!strcasecmp(key, "Transfer-Encoding")) {
+		framing->n_codings++;
+		framing->coding = value;
+	} else if (!strcasecmp(key, "Host")) {
+		framing->n_hosts++;
+	}
+	return MHD_YES;
+}
+
+bool request_read_framing(struct request *request)
+{
+	struct framing framing = { 0 };
+	char *end;
+
+	MHD_get_connection_values(request->connection, MHD_HEADER_KIND, count_framing, &framing);
+	if (framing.n_lengths > 1 || framing.n_codings > 1 || framing.n_hosts > 1 ||
+	    (framing.n_lengths && framing.n_codings))
+		return false;
+	if (framing.coding && strcasecmp(framing.coding, "chunked"))
+		return false;
+	if (framing.length) {
+		if (!*framing.length || framing.length[strspn(framing.length, "0123456789")])
+			return false;
+		errno = 0;
+		request->length = strtoull(framing.length, &end, 10);
+		if (errno || request->length > (uint64_t)INT64_MAX)
+			return false;
+		request->has_length = true;
+	}
+	request->has_body = framing.coding || request->length > 0;
+	return true;
+}

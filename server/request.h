@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One HTTP request, from its first line to the last byte of its answer, and the parts
+ * that serve it. An operation (a method on an endpoint) has up to three steps:
+ *
+ *     begin    the headers are there             loop thread
+ *     body     some bytes of the body            loop thread, must not wait
+ *     finish   the whole body is there           loop thread, or a worker where on_worker is set
+ *
+ * Each step may set the answer by one of the reply calls; the first answer counts, and no
+ * later step runs. What is left of the body is then read and dropped, up to a bound, so that
+ * the client sees the answer and not a reset connection. end() runs in any case.
+ */
+#pragma once
+
+#include <microhttpd.h>
+#include <stdatomic.h>
+
+#include "server/index.h"
+#include "server/route.h"
+#include "server/store.h"
+#include "server/upload.h"
+#include "server/workers.h"
+
+enum {
+	/* Bytes of a body that are collected before they are stored and hashed. */
+	BODY_PIECE = 128 * 1024,
+	/* Read and dropped behind an early answer; a longer body loses its connection. */
+	BODY_DRAIN_MAX = 8 * 1024 * 1024,
+	LIST_PAGE_MAX = 1000,
+};
+
+enum method {
+	METHOD_GET = 1,
+	METHOD_HEAD = 2,
+	METHOD_POST = 4,
+	METHOD_PUT = 8,
+	METHOD_PATCH = 16,
+	METHOD_DELETE = 32,
+};
+
+struct server;
+struct request;
+struct zstd_cache;
+
+struct operation {
+	enum endpoint endpoint;
+	unsigned int methods; /* enum method, or-ed */
+	void (*begin)(struct request *request);
+	void (*body)(struct request *request, const char *bytes, size_t len);
+	void (*finish)(struct request *request);
+	void (*end)(struct request *request);
+	bool on_worker;
+};
+
+/* What operations use. All set before the first request. */
+struct services {
+	struct store *store;
+	struct index *index;
+	struct uploads *uploads;
+	struct zstd_cache *zstd_cache; /* NULL: no compression */
+	uint64_t body_memory_max;      /* of all body buffers together */
+	atomic_uint_least64_t body_memory;
+};
+
+enum request_stage {
+	STAGE_NEW,	/* no header was looked at */
+	STAGE_BODY,	/* body bytes go to the operation */
+	STAGE_DRAIN,	/* body bytes are dropped */
+	STAGE_WORKER,	/* a worker has it, the connection is suspended */
+	STAGE_ANSWERED, /* the answer is queued */
+};
+
+struct request {
+	struct job job;
+	struct server *server;		   /* borrowed */
+	struct services *services;	   /* borrowed */
+	struct MHD_Connection *connection; /* borrowed */
+	char *target;			   /* owned: as it came, for the log */
+	char *parsed;			   /* owned: route points into it */
+	struct route route;
+	enum method method;
+	const char *method_name;
+	const struct operation *operation; /* NULL: none fits */
+	enum request_stage stage;
+	bool has_body;
+	bool has_length;
+	uint64_t length;   /* Content-Length */
+	uint64_t received; /* of the body */
+	/* The body, as far as it is collected. */
+	char *body; /* owned */
+	size_t body_len, body_size;
+	/* The operation's own. */
+	struct upload *upload; /* acquired; released by end */
+	struct digest digest;
+	bool has_digest;
+	char *text; /* owned: a media type */
+	/* The answer. */
+	struct MHD_Response *response; /* owned until queued */
+	unsigned int status;
+	uint64_t answer_bytes; /* for the log; UINT64_MAX: not known */
+	int64_t start_us;
+};
+
+/** request_header() - value of a request header, or NULL. Loop thread. */
+const char *request_header(const struct request *request, const char *name);
+
+/**
+ * request_read_framing() - where does the body end? Sets has_body, has_length and length.
+ * Return: false for a request whose end two readers could see in different places: two
+ * lengths, a length and a coding, an unknown coding (request smuggling). Loop thread.
+ */
+bool request_read_framing(struct request *request) must_check;
+
+/**
+ * request_collect() - put bytes into the body buffer, which grows to at most @max.
+ * Return: 0; -EFBIG past @max; -ENOMEM, also when all buffers together are too much.
+ */
+int request_collect(struct request *request, const char *bytes, size_t len, size_t max) must_check;
+
+/** request_drop_body() - free the body buffer. */
+void request_drop_body(struct request *request);
+
+/* ---- Answers. Any thread; the first one counts. ---- */
+
+bool request_is_answered(const struct request *request);
+
+/** reply_error() - the fixed code, its status, and a sentence for the user. */
+void reply_error(struct request *request, enum api_error error, const char *fmt, ...)
+	printf_like(3, 4);
+void reply_error_status(struct request *request, enum api_error error, unsigned int status,
+			const char *fmt, ...) printf_like(4, 5);
+
+/** reply_failure() - a failure of the store: 507, 503 or 500. Logged here, once. */
+void reply_failure(struct request *request, int error, const char *what);
+
+/** reply_empty() - a status without content. */
+void reply_empty(struct request *request, unsigned int status);
+
+/** reply_text() - @text is allocated and taken over. */
+void reply_text(struct request *request, unsigned int status, const char *content_type, char *text,
+		size_t len);
+
+/** reply_fd() - @len bytes of @fd from @off; @fd is taken over. */
+void reply_fd(struct request *request, unsigned int status, int fd, uint64_t off, uint64_t len);
+
+/** reply_response() - any response of libmicrohttpd; NULL counts as no memory. */
+void reply_response(struct request *request, unsigned int status, struct MHD_Response *response,
+		    uint64_t bytes);
+
+/** reply_header() - add a header to the answer. */
+void reply_header(struct request *request, const char *name, const char *fmt, ...)
+	printf_like(3, 4);

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The store on disk. Everything that was acknowledged is in these files; the index beside
+ * them can be thrown away.
+ *
+ *     STORE/lock                                     flock of the running server
+ *     STORE/blobs/sha256/ab/<hex>                    content, complete and checked (also sha512/)
+ *     STORE/repositories/<NAME with + for />/
+ *         _layers/sha256-<hex>                       empty: this repository has that blob
+ *         _manifests/sha256-<hex>                    media type, and its subject where it has one
+ *         _tags/<tag>                                digest of the manifest
+ *     STORE/uploads/<id>, <id>.repository            upload sessions that got data
+ *     STORE/index/                                   LMDB (index.h)
+ *
+ * Order of a publish: content is synced before it gets a name, the name (its directory)
+ * before the repository's link, the link before a tag. Each call below returns after its own
+ * step is on disk.
+ *
+ * Context: any thread unless said otherwise; calls that write block for the disk and belong
+ * on a worker. Names and digests have passed their grammars before (route.h).
+ */
+#pragma once
+
+#include <pthread.h>
+
+#include "lib/digest.h"
+
+struct problem;
+
+struct store {
+	int root_fd, blobs_fd, repositories_fd, uploads_fd, lock_fd; /* owned */
+	bool no_tmpfile; /* the file system has no O_TMPFILE; set once at open */
+	/* Changes to one repository's manifests and tags, and its creation, take its lock. */
+	pthread_mutex_t locks[64];
+};
+
+/* A file without a name yet. */
+struct store_temp {
+	int fd;
+	char name[40]; /* in uploads/; empty for an O_TMPFILE */
+};
+
+enum store_kind { STORE_LAYERS, STORE_MANIFESTS, STORE_TAGS };
+
+/**
+ * store_open() - open @path, creating what is missing; takes its lock.
+ * Return: 0; -EWOULDBLOCK when another server has it; -errno; always with @problem.
+ */
+int store_open(const char *path, struct store **out, struct problem *problem) must_check;
+void store_close(struct store *store);
+
+/* ---- Blobs ---- */
+
+/** store_open_blob() - read-only descriptor and size. Return: fd, -ENOENT or -errno. */
+int store_open_blob(const struct store *store, const struct digest *digest,
+		    uint64_t *size_bytes) must_check;
+
+/** store_temp_create() - a file to write a blob to. End it with publish or discard. */
+int store_temp_create(struct store *store, struct store_temp *out) must_check;
+void store_temp_discard(struct store *store, struct store_temp *temp);
+
+/**
+ * store_publish_blob() - give the content of @temp, whose digest the caller has checked, its
+ * name, durably. @temp is gone afterwards, whatever the result.
+ * Return: 0 (also when the blob was there) or -errno; a failed sync is final, the content
+ * must come again.
+ */
+int store_publish_blob(struct store *store, struct store_temp *temp,
+		       const struct digest *digest) must_check;
+
+/** store_publish_bytes() - the same for content in memory that matches @digest. */
+int store_publish_bytes(struct store *store, const struct digest *digest, const void *bytes,
+			size_t len) must_check;
+
+/* ---- Repositories ---- */
+
+/** store_lock_repository() - changes of manifests and tags happen under it. Never nest. */
+void store_lock_repository(struct store *store, const char *repository);
+void store_unlock_repository(struct store *store, const char *repository);
+
+/** store_has_repository() - has anything ever been pushed to it? */
+bool store_has_repository(const struct store *store, const char *repository);
+
+/** store_has_link() - one stat: does the repository have that blob or manifest? */
+bool store_has_link(const struct store *store, const char *repository, enum store_kind kind,
+		    const struct digest *digest);
+
+/**
+ * store_add_link() - durably. @bytes: what the link file says; a link that is there stays as
+ * it is. Creates the repository. Takes and drops the repository's lock where it must create
+ * the repository, so call it without (STORE_LAYERS) or use store_create_repository() first.
+ */
+int store_create_repository(struct store *store, const char *repository) must_check;
+int store_add_link(struct store *store, const char *repository, enum store_kind kind,
+		   const struct digest *digest, const char *bytes, size_t len) must_check;
+
+/** store_remove_link() - durably. Return: 0, -ENOENT or -errno. */
+int store_remove_link(struct store *store, const char *repository, enum store_kind kind,
+		      const struct digest *digest) must_check;
+
+/** store_read_link() - its text, allocated, without the last newline. Return: 0, -ENOENT, -errno.
+ */
+int store_read_link(const struct store *store, const char *repository, enum store_kind kind,
+		    const struct digest *digest, char **out) must_check;
+
+/** store_set_tag() - durably point @tag at @digest. Under the repository's lock. */
+int store_set_tag(struct store *store, const char *repository, const char *tag,
+		  const struct digest *digest) must_check;
+
+/** store_get_tag() - Return: 0, -ENOENT, -EBADMSG (the file does not hold a digest), -errno. */
+int store_get_tag(const struct store *store, const char *repository, const char *tag,
+		  struct digest *out) must_check;
+
+/** store_remove_tag() - durably. Under the repository's lock. Return: 0, -ENOENT or -errno. */
+int store_remove_tag(struct store *store, const char *repository, const char *tag) must_check;
+
+/* ---- Walking, for the index ---- */
+
+/**
+ * store_each_repository(), store_each_name() - call @visit for every repository, or every
+ * valid name of one kind in one: a tag, or a digest as text. Unordered. @visit returns 0
+ * to go on. Return: 0, what @visit returned, or -errno.
+ */
+int store_each_repository(const struct store *store, int (*visit)(void *context, const char *name),
+			  void *context) must_check;
+int store_each_name(const struct store *store, const char *repository, enum store_kind kind,
+		    int (*visit)(void *context, const char *name), void *context) must_check;
+
+/* ---- Shared by the files of this module ---- */
+
+/**
+ * store_openat() - openat2() that resolves strictly below @dirfd and follows no link.
+ * Return: fd or -errno.
+ */
+int store_openat(int dirfd, const char *path, int flags, mode_t mode) must_check;
+
+/** store_sync_dir() - fsync of a directory by path. */
+int store_sync_dir(int dirfd, const char *path) must_check;

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Owns STORE/repositories: small synced files that say which blobs, manifests and tags a
+ * repository has. Links are created and removed, never changed; a tag is the one thing
+ * that is replaced.
+ */
+#include "server/store.h"
+
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "lib/reference.h"
+
+enum {
+	LINK_TEXT_MAX = 4096, /* a media type and a digest */
+	/* NAME "/_manifests/" "sha512-" 128 hex, or a tag of 128 */
+	LINK_PATH_SIZE = REPOSITORY_MAX + 16 + DIGEST_TEXT_SIZE,
+};
+
+static const char *const kind_names[] = {
+	[STORE_LAYERS] = "_layers",
+	[STORE_MANIFESTS] = "_manifests",
+	[STORE_TAGS] = "_tags",
+};
+
+/* "+" is in no repository name, so the way back is unambiguous. */
+static void encode_name(const char *repository, char out[static REPOSITORY_MAX + 1])
+{
+	size_t i;
+
+	for (i = 0; repository[i] && i < REPOSITORY_MAX; i++)
+		out[i] = repository[i] == '/' ? '+' : repository[i];
+	out[i] = '\0';
+}
+
+static void dir_path(const char *repository, enum store_kind kind, char out[static LINK_PATH_SIZE])
+{
+	char name[REPOSITORY_MAX + 1];
+
+	encode_name(repository, name);
+	snprintf(out, LINK_PATH_SIZE, "%s/%s", name, kind_names[kind]);
+}
+
+static void link_name(const struct digest *digest, char out[static DIGEST_TEXT_SIZE])
+{
+	digest_format(digest, out);
+	out[strlen("sha256")] = '-';
+}
+
+static void link_path(const char *repository, enum store_kind kind, const struct digest *digest,
+		      char out[static LINK_PATH_SIZE])
+{
+	char name[DIGEST_TEXT_SIZE];
+	size_t len;
+
+	dir_path(repository, kind, out);
+	link_name(digest, name);
+	len = strlen(out);
+	snprintf(out + len, LINK_PATH_SIZE - len, "/%s", name);
+}
+
+static bool path_exists(int dirfd, const char *path)
+{
+	struct stat st;
+
+	return !fstatat(dirfd, path, &st, AT_SYMLINK_NOFOLLOW);
+}
+
+bool store_has_repository(const struct store *store, const char *repository)
+{
+	char path[LINK_PATH_SIZE];
+
+	dir_path(repository, STORE_TAGS, path);
+	return path_exists(store->repositories_fd, path);
+}
+
+bool store_has_link(const struct store *store, const char *repository, enum store_kind kind,
+		    const struct digest *digest)
+{
+	char path[LINK_PATH_SIZE];
+
+	link_path(repository, kind, digest, path);
+	return path_exists(store->repositories_fd, path);
+}
+
+/* _tags comes last: store_has_repository() looks for it. */
+static int make_repository(struct store *store, const char *repository)
+{
+	char name[REPOSITORY_MAX + 1], path[LINK_PATH_SIZE];
+	int r;
+
+	encode_name(repository, name);
+	if (mkdirat(store->repositories_fd, name, 0755) && errno != EEXIST)
+		return -errno;
+	for (size_t i = 0; i < ARRAY_SIZE(kind_names); i++) {
+		dir_path(repository, (enum store_kind)i, path);
+		if (mkdirat(store->repositories_fd, path, 0755) && errno != EEXIST)
+			return -errno;
+	}
+	r = store_sync_dir(store->repositories_fd, name);
+	return r ? r : store_sync_dir(store->repositories_fd, ".");
+}
+
+int store_create_repository(struct store *store, const char *repository)
+{
+	int r = 0;
+
+	/* Under the lock, so that nobody builds on a directory that is not synced yet. */
+	store_lock_repository(store, repository);
+	if (!store_has_repository(store, repository))
+		r = make_repository(store, repository);
+	store_unlock_repository(store, repository);
+	return r;
+}
+
+/*
+ * A file of its own name with @bytes, synced. With @replace it takes the place of what is
+ * there; else an existing file stays. The temporary name starts with a dot, as no tag and
+ * no link can.
+ */
+static int write_file(int dirfd, const char *name, const char *bytes, size_t len, bool replace)
+{
+	static atomic_uint serial;
+	char temp[48];
+	int r, fd;
+
+	snprintf(temp, sizeof(temp), ".new-%d-%u", (int)getpid(), serial++);
+	fd = store_openat(dirfd, temp, O_WRONLY | O_CREAT | O_EXCL, 0644);
+	if (fd < 0)
+		return fd;
+	r = write_all(fd, bytes, len);
+	if (!r && fsync(fd))
+		r = -errno;
+	if (close(fd) && !r)
+		r = -errno;
+	if (!r && replace)
+		r = renameat(dirfd, temp, dirfd, name) ? -errno : 0;
+	else if (!r && linkat(dirfd, temp, dirfd, name, 0) && errno != EEXIST)
+		r = -errno;
+	if (r || !replace)
+		unlinkat(dirfd, temp, 0);
+	if (r)
+		return r;
+	return fsync(dirfd) ? -errno : 0;
+}
+
+int store_add_link(struct store *store, const char *repository, enum store_kind kind,
+		   const struct digest *digest, const char *bytes, size_t len)
+{
+	char path[LINK_PATH_SIZE], name[DIGEST_TEXT_SIZE];
+	cleanup_close int dirfd = -1;
+	int fd;
+
+	dir_path(repository, kind, path);
+	dirfd = store_openat(store->repositories_fd, path, O_RDONLY | O_DIRECTORY, 0);
+	if (dirfd < 0)
+		return dirfd;
+	link_name(digest, name);
+	if (len)
+		return write_file(dirfd, name, bytes, len, false);
+	fd = store_openat(dirfd, name, O_WRONLY | O_CREAT, 0644);
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return fsync(dirfd) ? -errno : 0;
+}
+
+static int remove_path(struct store *store, const char *repository, enum store_kind kind,
+		       const char *path)
+{
+	char dir[LINK_PATH_SIZE];
+
+	if (unlinkat(store->repositories_fd, path, 0))
+		return errno == ENOTDIR ? -ENOENT : -errno;
+	dir_path(repository, kind, dir);
+	return store_sync_dir(store->repositories_fd, dir);
+}
+
+int store_remove_link(struct store *store, const char *repository, enum store_kind kind,
+		      const struct digest *digest)
+{
+	char path[LINK_PATH_SIZE];
+
+	link_path(repository, kind, digest, path);
+	return remove_path(store, repository, kind, path);
+}
+
+static int read_text(const struct store *store, const char *path, char **out)
+{
+	cleanup_close int fd = store_openat(store->repositories_fd, path, O_RDONLY | O_NOFOLLOW, 0);
+	cleanup_free char *text = NULL;
+	ssize_t n;
+
+	if (fd < 0)
+		return fd;
+	text = malloc(LINK_TEXT_MAX + 1);
+	if (!text)
+		return -ENOMEM;
+	n = read_full(fd, text, LINK_TEXT_MAX);
+	if (n < 0)
+		return (int)n;
+	if (n > 0 && text[n - 1] == '\n')
+		n--;
+	text[n] = '\0';
+	*out = steal_ptr(text);
+	return 0;
+}
+
+int store_read_link(const struct store *store, const char *repository, enum store_kind kind,
+		    const struct digest *digest, char **out)
+{
+	char path[LINK_PATH_SIZE];
+
+	link_path(repository, kind, digest, path);
+	return read_text(store, path, out);
+}
+
+static void tag_path(const char *repository, const char *tag, char out[static LINK_PATH_SIZE])
+{
+	size_t len;
+
+	dir_path(repository, STORE_TAGS, out);
+	len = strlen(out);
+	snprintf(out + len, LINK_PATH_SIZE - len, "/%s", tag);
+}
+
+int store_set_tag(struct store *store, const char *repository, const char *tag,
+		  const struct digest *digest)
+{
+	char path[LINK_PATH_SIZE], text[DIGEST_TEXT_SIZE + 1];
+	cleanup_close int dirfd = -1;
+	size_t len;
+
+	dir_path(repository, STORE_TAGS, path);
+	dirfd = store_openat(store->repositories_fd, path, O_RDONLY | O_DIRECTORY, 0);
+	if (dirfd < 0)
+		return dirfd;
+	digest_format(digest, text);
+	len = strlen(text);
+	text[len++] = '\n';
+	return write_file(dirfd, tag, text, len, true);
+}
+
+int store_get_tag(const struct store *store, const char *repository, const char *tag,
+		  struct digest *out)
+{
+	char path[LINK_PATH_SIZE];
+	cleanup_free char *text = NULL;
+	int r;
+
+	tag_path(repository, tag, path);
+	r = read_text(store, path, &text);
+	if (r)
+		return r;
+	return digest_parse(text, strlen(text), out) ? -EBADMSG : 0;
+}
+
+int store_remove_tag(struct store *store, const char *repository, const char *tag)
+{
+	char path[LINK_PATH_SIZE];
+
+	tag_path(repository, tag, path);
+	return remove_path(store, repository, STORE_TAGS, path);
+}
+
+static int open_listing(int dirfd, const char *path, DIR **out)
+{
+	int fd = store_openat(dirfd, path, O_RDONLY | O_DIRECTORY, 0);
+
+	if (fd < 0)
+		return fd;
+	*out = fdopendir(fd);
+	if (!*out) {
+		close(fd);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+int store_each_repository(const struct store *store, int (*visit)(void *context, const char *name),
+			  void *context)
+{
+	cleanup_closedir DIR *dir = NULL;
+	struct dirent *entry;
+	int r = open_listing(store->repositories_fd, ".", &dir);
+
+	while (!r && (entry = readdir(dir))) {
+		for (char *p = entry->d_name; *p; p++) {
+			if (*p == '+')
+				*p = '/';
+		}
+		if (repository_is_valid(entry->d_name, strlen(entry->d_name)) &&
+		    store_has_repository(store, entry->d_name))
+			r = visit(context, entry->d_name);
+	}
+	return r;
+}
+
+int store_each_name(const struct store *store, const char *repository, enum store_kind kind,
+		    int (*visit)(void *context, const char *name), void *context)
+{
+	cleanup_closedir DIR *dir = NULL;
+	char path[LINK_PATH_SIZE];
+	struct dirent *entry;
+	int r;
+
+	dir_path(repository, kind, path);
+	r = open_listing(store->repositories_fd, path, &dir);
+	while (!r && (entry = readdir(dir))) {
+		size_t len = strlen(entry->d_name);
+		struct digest digest;
+
+		if (entry->d_name[0] == '.')
+			continue;
+		if (kind == STORE_TAGS) {
+			if (!tag_is_valid(entry->d_name, len))
+				continue;
+		} else {
+			if (len < 7 || entry->d_name[6] != '-')
+				continue;
+			entry->d_name[6] = ':';
+			if (digest_parse(entry->d_name, len, &digest))
+				continue;
+		}
+		r = visit(context, entry->d_name);
+	}
+	return r;
+}

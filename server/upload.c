@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Owns upload sessions. The table is under its lock; a session is touched only by the
+ * request that acquired it (busy), on whatever thread that runs.
+ */
+#include "server/upload.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+enum { BUCKETS = 1024, NAME_SIZE = UPLOAD_ID_LEN + 16 };
+
+struct upload {
+	struct uploads *uploads; /* borrowed */
+	char id[UPLOAD_ID_LEN + 1];
+	char repository[REPOSITORY_MAX + 1];
+	bool listed;
+	bool busy; /* under lock */
+	bool on_disk;
+	struct store_temp temp;		 /* owned; fd -1: not open */
+	bool has_temp;			 /* data is in temp, not in the session file */
+	uint64_t size_bytes;		 /* stored */
+	struct hasher *hasher;		 /* owned; NULL: not known, read the file */
+	enum digest_algorithm algorithm; /* of hasher */
+	int64_t used_ms;
+	struct upload *next; /* under lock */
+};
+
+struct uploads {
+	struct store *store; /* borrowed */
+	pthread_mutex_t lock;
+	unsigned int n;			 /* under lock */
+	struct upload *buckets[BUCKETS]; /* under lock */
+};
+
+static unsigned int bucket_of(const char *id)
+{
+	unsigned int value = 0;
+
+	for (int i = 0; i < 3; i++)
+		value = value * 16 + (unsigned int)(id[i] <= '9' ? id[i] - '0' : id[i] - 'a' + 10);
+	return value % BUCKETS;
+}
+
+static void repository_name(const struct upload *upload, char out[static NAME_SIZE])
+{
+	snprintf(out, NAME_SIZE, "%s.repository", upload->id);
+}
+
+static struct upload *upload_alloc(struct uploads *uploads, const char *repository)
+{
+	struct upload *upload = calloc(1, sizeof(*upload));
+
+	if (!upload)
+		return NULL;
+	upload->uploads = uploads;
+	upload->temp.fd = -1;
+	upload->used_ms = now_ms();
+	snprintf(upload->repository, sizeof(upload->repository), "%s", repository);
+	return upload;
+}
+
+static void upload_destroy(struct upload *upload)
+{
+	store_temp_discard(upload->uploads->store, &upload->temp);
+	hasher_free(upload->hasher);
+	free(upload);
+}
+
+static int insert(struct uploads *uploads, struct upload *upload)
+{
+	unsigned int bucket = bucket_of(upload->id);
+	int r = 0;
+
+	pthread_mutex_lock(&uploads->lock);
+	if (uploads->n >= UPLOADS_MAX) {
+		r = -EAGAIN;
+	} else {
+		upload->next = uploads->buckets[bucket];
+		uploads->buckets[bucket] = upload;
+		uploads->n++;
+	}
+	pthread_mutex_unlock(&uploads->lock);
+	return r;
+}
+
+/* Under lock. */
+static void remove_locked(struct uploads *uploads, struct upload *upload)
+{
+	struct upload **p = &uploads->buckets[bucket_of(upload->id)];
+
+	while (*p && *p != upload)
+		p = &(*p)->next;
+	if (*p) {
+		*p = upload->next;
+		uploads->n--;
+	}
+}
+
+/* A session that an earlier run left; what is not a whole session is removed. */
+static int adopt(struct uploads *uploads, const char *name)
+{
+	cleanup_free char *repository = NULL;
+	struct upload *upload;
+	char path[NAME_SIZE];
+	struct stat st;
+	size_t len;
+	int r;
+
+	if (strlen(name) != UPLOAD_ID_LEN || strspn(name, "0123456789abcdef") != UPLOAD_ID_LEN)
+		return strncmp(name, "tmp-", 4) ? 0 : unlinkat(uploads->store->uploads_fd, name, 0);
+	snprintf(path, sizeof(path), "%s.repository", name);
+	r = read_file_at(uploads->store->uploads_fd, path, REPOSITORY_MAX, &repository, &len);
+	if (r || !repository_is_valid(repository, len) ||
+	    fstatat(uploads->store->uploads_fd, name, &st, AT_SYMLINK_NOFOLLOW)) {
+		unlinkat(uploads->store->uploads_fd, name, 0);
+		unlinkat(uploads->store->uploads_fd, path, 0);
+		return 0;
+	}
+	upload = upload_alloc(uploads, repository);
+	if (!upload)
+		return -ENOMEM;
+	memcpy(upload->id, name, UPLOAD_ID_LEN + 1);
+	upload->listed = upload->on_disk = true;
+	upload->size_bytes = (uint64_t)st.st_size;
+	r = insert(uploads, upload);
+	if (r)
+		upload_destroy(upload);
+	return 0;
+}
+
+int uploads_new(struct store *store, struct uploads **out)
+{
+	struct uploads *uploads = calloc(1, sizeof(*uploads));
+	cleanup_closedir DIR *dir = NULL;
+	struct dirent *entry;
+	int r = 0, fd;
+
+	if (!uploads)
+		return -ENOMEM;
+	uploads->store = store;
+	pthread_mutex_init(&uploads->lock, NULL);
+	fd = store_openat(store->uploads_fd, ".", O_RDONLY | O_DIRECTORY, 0);
+	if (fd >= 0)
+		dir = fdopendir(fd);
+	if (!dir) {
+		r = fd < 0 ? fd : -ENOMEM;
+		if (fd >= 0)
+			close(fd);
+	}
+	while (!r && (entry = readdir(dir)))
+		r = adopt(uploads, entry->d_name);
+	if (r) {
+		uploads_free(uploads);
+		return r;
+	}
+	*out = uploads;
+	return 0;
+}
+
+void uploads_free(struct uploads *uploads)
+{
+	if (!uploads)
+		return;
+	for (size_t i = 0; i < BUCKETS; i++) {
+		while (uploads->buckets[i]) {
+			struct upload *upload = uploads->buckets[i];
+
+			uploads->buckets[i] = upload->next;
+			upload_destroy(upload);
+		}
+	}
+	pthread_mutex_destroy(&uploads->lock);
+	free(uploads);
+}
+
+static void remove_files(struct upload *upload)
+{
+	char path[NAME_SIZE];
+
+	if (!upload->on_disk)
+		return;
+	repository_name(upload, path);
+	unlinkat(upload->uploads->store->uploads_fd, upload->id, 0);
+	unlinkat(upload->uploads->store->uploads_fd, path, 0);
+	upload->on_disk = false;
+}
+
+void uploads_expire(struct uploads *uploads)
+{
+	struct upload *old = NULL, *upload, *next;
+	int64_t before = now_ms() - UPLOAD_TTL_MS;
+
+	pthread_mutex_lock(&uploads->lock);
+	for (size_t i = 0; i < BUCKETS; i++) {
+		for (upload = uploads->buckets[i]; upload; upload = next) {
+			next = upload->next;
+			if (upload->busy || upload->used_ms > before)
+				continue;
+			remove_locked(uploads, upload);
+			upload->next = old;
+			old = upload;
+		}
+	}
+	pthread_mutex_unlock(&uploads->lock);
+	while ((upload = old)) {
+		old = upload->next;
+		remove_files(upload);
+		upload_destroy(upload);
+	}
+}
+
+int upload_new(struct uploads *uploads, const char *repository, bool listed, struct upload **out)
+{
+	struct upload *upload = upload_alloc(uploads, repository);
+	unsigned char random[UPLOAD_ID_LEN / 2];
+	int r = 0;
+
+	if (!upload)
+		return -ENOMEM;
+	if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
+		r = -EIO;
+	for (size_t i = 0; i < sizeof(random); i++)
+		snprintf(upload->id + 2 * i, 3, "%02x", random[i]);
+	upload->busy = true;
+	upload->listed = listed;
+	if (!r && listed)
+		r = insert(uploads, upload);
+	if (r) {
+		upload_destroy(upload);
+		return r;
+	}
+	*out = upload;
+	return 0;
+}
+
+int upload_acquire(struct uploads *uploads, const char *id, const char *repository,
+		   struct upload **out)
+{
+	struct upload *upload;
+	int r = -ENOENT;
+
+	pthread_mutex_lock(&uploads->lock);
+	for (upload = uploads->buckets[bucket_of(id)]; upload; upload = upload->next) {
+		if (strcmp(upload->id, id) || strcmp(upload->repository, repository))
+			continue;
+		r = upload->busy ? -EBUSY : 0;
+		if (!r) {
+			upload->busy = true;
+			*out = upload;
+		}
+		break;
+	}
+	pthread_mutex_unlock(&uploads->lock);
+	return r;
+}
+
+void upload_release(struct uploads *uploads, struct upload *upload)
+{
+	if (upload->has_temp || !upload->size_bytes) {
+		store_temp_discard(uploads->store, &upload->temp);
+		hasher_free(steal_ptr(upload->hasher));
+		upload->has_temp = false;
+		upload->size_bytes = 0;
+	} else if (upload->temp.fd >= 0) {
+		close(steal_fd(&upload->temp.fd)); /* the session file keeps its name */
+	}
+	if (!upload->listed) {
+		upload_destroy(upload);
+		return;
+	}
+	upload->used_ms = now_ms();
+	pthread_mutex_lock(&uploads->lock);
+	upload->busy = false;
+	pthread_mutex_unlock(&uploads->lock);
+}
+
+void upload_drop(struct uploads *uploads, struct upload *upload)
+{
+	if (upload->listed) {
+		pthread_mutex_lock(&uploads->lock);
+		remove_locked(uploads, upload);
+		pthread_mutex_unlock(&uploads->lock);
+	}
+	remove_files(upload);
+	upload_destroy(upload);
+}
+
+const char *upload_id(const struct upload *upload)
+{
+	return upload->id;
+}
+
+uint64_t upload_size(const struct upload *upload)
+{
+	return upload->size_bytes;
+}
+
+static int create_session_file(struct upload *upload)
+{
+	int dirfd = upload->uploads->store->uploads_fd, fd, r;
+	char path[NAME_SIZE];
+
+	repository_name(upload, path);
+	fd = store_openat(dirfd, path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+	if (fd < 0)
+		return fd;
+	r = write_all(fd, upload->repository, strlen(upload->repository));
+	if (close(fd) && !r)
+		r = -errno;
+	if (!r) {
+		fd = store_openat(dirfd, upload->id, O_RDWR | O_CREAT | O_EXCL, 0600);
+		r = fd < 0 ? fd : 0;
+	}
+	if (r) {
+		unlinkat(dirfd, path, 0);
+		return r;
+	}
+	upload->temp.fd = fd;
+	upload->on_disk = true;
+	return 0;
+}
+
+static int open_data(struct upload *upload, bool keep, enum digest_algorithm algorithm)
+{
+	int r;
+
+	if (upload->temp.fd >= 0)
+		return 0;
+	if (upload->on_disk) {
+		r = store_openat(upload->uploads->store->uploads_fd, upload->id, O_RDWR, 0);
+		if (r < 0)
+			return r;
+		upload->temp.fd = r;
+		return 0;
+	}
+	r = keep ? create_session_file(upload)
+		 : store_temp_create(upload->uploads->store, &upload->temp);
+	if (r)
+		return r;
+	upload->has_temp = !keep;
+	hasher_free(upload->hasher);
+	upload->hasher = hasher_new(algorithm);
+	upload->algorithm = algorithm;
+	return 0;
+}
+
+static int pwrite_all(int fd, const char *bytes, size_t len, uint64_t off)
+{
+	while (len > 0) {
+		ssize_t n = pwrite(fd, bytes, len, (off_t)off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		bytes += n;
+		len -= (size_t)n;
+		off += (uint64_t)n;
+	}
+	return 0;
+}
+
+int upload_append(struct upload *upload, const void *bytes, size_t len, bool keep,
+		  enum digest_algorithm algorithm)
+{
+	int r;
+
+	if (!len)
+		return 0;
+	r = open_data(upload, keep, algorithm);
+	if (r)
+		return r;
+	r = pwrite_all(upload->temp.fd, bytes, len, upload->size_bytes);
+	if (r) {
+		/* The size counts, not the file's end; but give the space back. */
+		if (ftruncate(upload->temp.fd, (off_t)upload->size_bytes))
+			return r;
+		return r;
+	}
+	if (upload->hasher)
+		hasher_update(upload->hasher, bytes, len);
+	upload->size_bytes += len;
+	return 0;
+}
+
+static int check_digest(struct upload *upload, const struct digest *digest)
+{
+	struct digest found;
+	uint64_t size_bytes = upload->size_bytes;
+	int r;
+
+	if (upload->hasher && upload->algorithm == digest->algorithm) {
+		hasher_final(upload->hasher, &found);
+		hasher_free(steal_ptr(upload->hasher));
+	} else {
+		r = digest_compute_fd(digest->algorithm, upload->temp.fd, &found, &size_bytes);
+		if (r)
+			return r;
+	}
+	return digest_equal(&found, digest) && size_bytes == upload->size_bytes ? 0 : -EBADMSG;
+}
+
+int upload_commit(struct upload *upload, const void *bytes, size_t len, const struct digest *digest)
+{
+	struct store *store = upload->uploads->store;
+	struct store_temp temp;
+	struct digest found;
+	int r;
+
+	if (!upload->size_bytes) { /* small enough to have stayed in memory */
+		r = digest_compute(digest->algorithm, bytes, len, &found);
+		if (r)
+			return r;
+		if (!digest_equal(&found, digest))
+			return -EBADMSG;
+		return store_publish_bytes(store, digest, bytes, len);
+	}
+	r = upload_append(upload, bytes, len, true, digest->algorithm);
+	if (!r)
+		r = open_data(upload, true, digest->algorithm);
+	if (!r)
+		r = check_digest(upload, digest);
+	if (r)
+		return r;
+	temp = upload->temp;
+	upload->temp.fd = -1;
+	upload->has_temp = false;
+	/* /proc/self/fd links a file without a name; one with a name goes by that. */
+	if (upload->on_disk)
+		memcpy(temp.name, upload->id, sizeof(upload->id));
+	r = store_publish_blob(store, &temp, digest);
+	upload->size_bytes = 0;
+	remove_files(upload); /* published, or lost to a failed sync: the session starts over */
+	return r;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Upload sessions: data of a blob that arrives in one or several requests.
+ *
+ * A session lives in memory; what PATCH requests brought lies in STORE/uploads, so that a
+ * session survives a restart (its running hash does not: it is computed again from the
+ * file). One request at a time uses a session. Data of a session that a single PUT or POST
+ * brings goes to a file without a name and is gone when the request fails.
+ */
+#pragma once
+
+#include "server/route.h"
+#include "server/store.h"
+
+struct upload;
+struct uploads;
+
+enum {
+	UPLOADS_MAX = 10000,		  /* sessions in memory and on disk */
+	UPLOAD_TTL_MS = 24 * 3600 * 1000, /* since the last request that used it */
+};
+
+/** uploads_new() - reads which sessions STORE/uploads holds. @store is borrowed. */
+int uploads_new(struct store *store, struct uploads **out) must_check;
+void uploads_free(struct uploads *uploads);
+
+/** uploads_expire() - drop sessions idle for longer than UPLOAD_TTL_MS. Blocks for the disk. */
+void uploads_expire(struct uploads *uploads);
+
+/**
+ * upload_new() - a session, in use by the caller until upload_release().
+ * @listed: others may find it by its id; else it is dropped by its release.
+ * Return: 0; -EAGAIN when there are too many; -ENOMEM.
+ */
+int upload_new(struct uploads *uploads, const char *repository, bool listed,
+	       struct upload **out) must_check;
+
+/** upload_acquire() - Return: 0; -ENOENT; -EBUSY when another request uses it; -errno. */
+int upload_acquire(struct uploads *uploads, const char *id, const char *repository,
+		   struct upload **out) must_check;
+
+/** upload_release() - the request is done with it; data without a name is dropped. */
+void upload_release(struct uploads *uploads, struct upload *upload);
+
+/** upload_drop() - end of the session and its data. Blocks for the disk. */
+void upload_drop(struct uploads *uploads, struct upload *upload);
+
+const char *upload_id(const struct upload *upload);
+uint64_t upload_size(const struct upload *upload);
+
+/**
+ * upload_append() - store and hash the next bytes; in pieces of 64 KiB and more it is fast.
+ * @keep: a session file, that stays when the request ends; else one without a name, where
+ * the session has no file yet.
+ * @algorithm: what to hash with, as far as it is known (a session's first bytes decide).
+ * Return: 0 or -errno; what was stored before stays good, nothing of @bytes is.
+ */
+int upload_append(struct upload *upload, const void *bytes, size_t len, bool keep,
+		  enum digest_algorithm algorithm) must_check;
+
+/**
+ * upload_commit() - @bytes are the last ones; check against @digest and publish durably.
+ * Return: 0; -EBADMSG when the content has another digest; -errno. The session stays: release or
+ * drop it. Blocks; worker.
+ */
+int upload_commit(struct upload *upload, const void *bytes, size_t len,
+		  const struct digest *digest) must_check;

@@ -1,1 +1,1 @@
-EXTRA_DIST += %D%/setup %D%/check .ci/run
+EXTRA_DIST += %D%/setup %D%/check %D%/demo .ci/run

@@ -193,13 +193,15 @@ cd "$T" || exit 1
 
 # ---- waiting ----
 
+POLL_S=0.03
+
 # wait_until SECONDS COMMAND... - poll until it succeeds; fails at the deadline.
 wait_until() {
 	local end=$((${EPOCHREALTIME/[.,]/} + $1 * 1000000))
 	shift
 	until "$@" >/dev/null 2>&1; do
 		[ "${EPOCHREALTIME/[.,]/}" -lt "$end" ] || return 1
-		command sleep 0.03
+		sleep "$POLL_S"
 	done
 }
 
@@ -253,7 +255,7 @@ _ready() {
 		if _is_gone "${PID[$name]}" || [ "$(now_ms)" -gt "$end" ]; then
 			give_up "$name starts" "not ready: $*" "$(tail -n 30 "$T/$name.log")"
 		fi
-		command sleep 0.03
+		sleep "$POLL_S"
 	done
 }
 

@@ -365,7 +365,7 @@ int mounts_sources(const struct mounts *mounts, const char *id, const struct dig
 		   struct source_list *sources)
 {
 	for (const struct mount *mount = mounts->list; mount; mount = mount->next) {
-		if (!strcmp(mount->id, id))
+		if (!strcmp(mount->id, id) || !strcmp(mount->image->id, id))
 			return image_sources(mount->image, digest, sources);
 	}
 	return -ENOENT;

@@ -10,23 +10,24 @@
  *     echo '{"op":"status"}' | socat - UNIX-CONNECT:/run/intinode/fetchd.sock
  *
  * {"op":"ping"}
- *     answers {"ok":true,"version":"0.1.0","pid":N}.
+ *     answers {"ok":true,"version":"0.1.0","pid":N,"cache":"DIR","state":"DIR","run":"DIR"}.
  * {"op":"fetch","digest":"sha256:…","size":N,"urls":["…"],"mount":"ID","timeout_ms":N}
- *     Answers when the blob is in the cache, or cannot be had. "urls" (hints), "mount" (whose
- *     sources may be used) and "timeout_ms" (default: the configured deadline) may be missing.
+ *     Answers when the blob is in the cache, or cannot be had. "urls" (hints), "mount" (id of a
+ *     mount or of its image, whose sources may be used) and "timeout_ms" (default: the configured deadline) may be missing.
  *     Errors: EIO, ENOSPC, ETIMEDOUT; an application sees EIO or ENOSPC only.
  * {"op":"register","mount":{"id","reference","source","frontend","mountpoint","image",
  *                           "layers":["…"],"upper","work","lower","pid"}}
  *     fetchd remembers the mount (durably, for "intinode mount --restore") and serves its
  *     misses. "source" is where blobs come from, as a reference: docker://HOST/REPO or
- *     oci:DIR; "layers" name stub tables under STATE/layers. Answers when it is on disk.
+ *     oci:DIR; "layers" name stub tables under STATE/layers. Answers {"ok":true,"miss":"PATH"} when
+ *     it is on disk; "miss" (front end overlay) is the image's miss layer.
  * {"op":"unregister","id":"ID"}
  * {"op":"mounts"}
  *     answers {"ok":true,"mounts":[…as registered…]}.
  * {"op":"status"}
  *     answers {"ok":true,"version","pid","worker_pid","uptime_ms","cache":{"path","files",
  *     "bytes"},"fetched":{"files","bytes","wire_bytes","errors"},"waiting":[{"digest",
- *     "size","waiters","since_ms","source"}],"mounts":[…],"miss_layer":"PATH"}.
+ *     "size","waiters","since_ms","source","problem"}],"mounts":[…],"state":"DIR","run":"DIR"}.
  */
 #pragma once
 

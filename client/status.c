@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* intinode status. */
+#include <string.h>
+
+#include "client/commands.h"
+#include "client/progress.h"
+#include "lib/control.h"
+
+const char status_details[] =
+	"What intinode-fetchd has mounted and fetched, and who waits for what.\n"
+	"\n"
+	"  intinode status\n"
+	"  intinode status --json            for scripts; fields as in lib/control.h\n";
+
+static uint64_t number(const json_t *object, const char *key)
+{
+	return (uint64_t)json_integer_value(json_object_get(object, key));
+}
+
+static const char *bytes(const json_t *object, const char *key, char out[static 16])
+{
+	return progress_format_bytes(number(object, key), out);
+}
+
+static void print_mounts(const json_t *mounts)
+{
+	const json_t *mount;
+	size_t i;
+
+	if (!json_array_size(mounts))
+		puts("mounts   none");
+	json_array_foreach(mounts, i, mount) {
+		const char *upper = json_get_string(mount, "upper");
+
+		printf("mount    %s  %s  %s, %s\n", json_get_string(mount, "mountpoint") ?: "?",
+		       json_get_string(mount, "reference") ?: "?",
+		       json_get_string(mount, "frontend") ?: "?", upper ? "writable" : "read-only");
+	}
+}
+
+static void print_waiting(const json_t *waiting)
+{
+	const json_t *fetch;
+	size_t i;
+
+	json_array_foreach(waiting, i, fetch) {
+		const char *problem = json_get_string(fetch, "problem");
+		char size[16];
+
+		printf("waiting  %s  %s, %llu waiters for %.1f s, from %s%s%s\n",
+		       json_get_string(fetch, "digest") ?: "?", bytes(fetch, "size", size),
+		       (unsigned long long)number(fetch, "waiters"),
+		       (double)number(fetch, "since_ms") / 1000.0,
+		       json_get_string(fetch, "source") ?: "?",
+		       problem && *problem ? "; last problem: " : "", problem ? problem : "");
+	}
+}
+
+static void print_status(const json_t *status)
+{
+	const json_t *cache = json_object_get(status, "cache");
+	const json_t *fetched = json_object_get(status, "fetched");
+	char a[16], b[16];
+
+	printf("fetchd   %s, pid %llu, up %llu s\n", json_get_string(status, "version") ?: "?",
+	       (unsigned long long)number(status, "pid"),
+	       (unsigned long long)number(status, "uptime_ms") / 1000);
+	printf("cache    %s: %llu files, %s\n", json_get_string(cache, "path") ?: "?",
+	       (unsigned long long)number(cache, "files"), bytes(cache, "bytes", a));
+	printf("fetched  %llu files, %s (%s on the wire), %llu could not be had\n",
+	       (unsigned long long)number(fetched, "files"), bytes(fetched, "bytes", a),
+	       bytes(fetched, "wire_bytes", b), (unsigned long long)number(fetched, "errors"));
+	print_mounts(json_object_get(status, "mounts"));
+	print_waiting(json_object_get(status, "waiting"));
+}
+
+int command_status(const struct command *command, int argc, char **argv)
+{
+	bool json = false;
+	const char *socket = NULL;
+	const struct option_row rows[] = {
+		{ OPTION_FLAG, "json", NULL, "as JSON, on one line", &json, 0, 0, NULL },
+		{ OPTION_TEXT, "socket", "PATH", "of intinode-fetchd (default: $INTINODE_SOCKET)",
+		  &socket, 0, 0, NULL },
+		{ OPTION_END, NULL, NULL, NULL, NULL, 0, 0, NULL },
+	};
+	cleanup_json json_t *request = json_pack("{s:s}", "op", "status");
+	cleanup_json json_t *reply = NULL;
+	struct problem problem = { "" };
+	struct control *control = NULL;
+	char **operands;
+	int n, r = options_parse(command, rows, argc, argv, 0, 0, &operands, &n);
+
+	if (r >= 0)
+		return r;
+	r = control_connect(socket, &control, &problem);
+	if (!r)
+		r = control_call(control, request, &reply, &problem);
+	control_close(control);
+	if (r)
+		return options_fail(r, &problem);
+	if (json) {
+		json_dumpf(reply, stdout, JSON_COMPACT);
+		putchar('\n');
+	} else {
+		print_status(reply);
+	}
+	return EXIT_OK;
+}

@@ -1,0 +1,672 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Owns how entries become files. The caller's thread; blocks. */
+#include "client/tree.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <search.h>
+#include <string.h>
+#include <sys/acl.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+
+#include "lib/json.h"
+#include "lib/log.h"
+
+#define WHITEOUT_PREFIX ".wh."
+#define WHITEOUT_META ".wh..wh."
+#define WHITEOUT_OPAQUE ".wh..wh..opq"
+#define OVERLAY_XATTR "trusted.overlay."
+
+enum { HINTS_MAX = 64, PATH_BYTES_MAX = 64 * 1024, DEPTH_MAX = 4096 };
+
+struct dir_times {
+	char *path;
+	struct timespec mtime;
+};
+
+struct tree {
+	int root_fd; /* borrowed */
+	enum tree_kind kind;
+	unsigned int n_layers;
+	/* The directory of the last entry: most entries come directory by directory. */
+	char *parent_path;
+	int parent_fd;
+	struct dir_times *dirs;
+	size_t n_dirs, max_dirs;
+	void *own_paths; /* tsearch(3) of what the present layer brought; only above a first one */
+	struct stubtable_builder *table;
+	uint64_t n_stubs, stub_bytes;
+	char *hints[HINTS_MAX];
+	size_t n_hints;
+};
+
+/* ---- paths ---- */
+
+static int open_in_root(const struct tree *tree, const char *path, uint64_t flags)
+{
+	const struct open_how how = {
+		.flags = flags | O_CLOEXEC,
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+	};
+	long fd = syscall(SYS_openat2, tree->root_fd, *path ? path : ".", &how, sizeof(how));
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
+/* "./a//b/" to "a/b"; "" is the root. Return: 0, -EINVAL for "..", -ENAMETOOLONG, -ENOMEM. */
+static int clean_path(const char *path, char **out)
+{
+	char *clean, *o;
+	int depth = 0;
+
+	if (strlen(path) > PATH_BYTES_MAX)
+		return -ENAMETOOLONG;
+	o = clean = malloc(strlen(path) + 1);
+	if (!clean)
+		return -ENOMEM;
+	while (*path) {
+		size_t len = strcspn(path, "/");
+
+		if (len == 2 && path[0] == '.' && path[1] == '.') {
+			free(clean);
+			return -EINVAL;
+		}
+		if (len > NAME_MAX || ++depth > DEPTH_MAX) {
+			free(clean);
+			return -ENAMETOOLONG;
+		}
+		if (len && !(len == 1 && path[0] == '.')) {
+			if (o != clean)
+				*o++ = '/';
+			memcpy(o, path, len);
+			o += len;
+		}
+		path += len + (path[len] == '/');
+	}
+	*o = '\0';
+	*out = clean;
+	return 0;
+}
+
+/* Opens a directory of the tree, making what is missing on the way. */
+static int open_dir(struct tree *tree, const char *path, int *out)
+{
+	int fd = open_in_root(tree, path, O_PATH | O_DIRECTORY), parent_fd, r;
+	const char *slash;
+
+	if (fd != -ENOENT) {
+		*out = fd;
+		return fd < 0 ? fd : 0;
+	}
+	slash = strrchr(path, '/');
+	if (slash) {
+		cleanup_free char *parent = strndup(path, (size_t)(slash - path));
+
+		r = parent ? open_dir(tree, parent, &parent_fd) : -ENOMEM;
+	} else {
+		parent_fd = open_in_root(tree, "", O_PATH | O_DIRECTORY);
+		r = parent_fd < 0 ? parent_fd : 0;
+	}
+	if (r)
+		return r;
+	if (mkdirat(parent_fd, slash ? slash + 1 : path, 0755) && errno != EEXIST)
+		r = -errno;
+	close(parent_fd);
+	if (r)
+		return r;
+	fd = open_in_root(tree, path, O_PATH | O_DIRECTORY);
+	*out = fd;
+	return fd < 0 ? fd : 0;
+}
+
+static void forget_parent(struct tree *tree)
+{
+	free(steal_ptr(tree->parent_path));
+	if (tree->parent_fd >= 0)
+		close(steal_fd(&tree->parent_fd));
+}
+
+/* The directory that @path is in, as a borrowed descriptor, and the last component. */
+static int find_parent(struct tree *tree, const char *path, int *fd, const char **name)
+{
+	const char *slash = strrchr(path, '/');
+	cleanup_free char *parent = slash ? strndup(path, (size_t)(slash - path)) : strdup("");
+	int r;
+
+	if (!parent)
+		return -ENOMEM;
+	*name = slash ? slash + 1 : path;
+	if (!tree->parent_path || strcmp(tree->parent_path, parent)) {
+		forget_parent(tree);
+		r = open_dir(tree, parent, &tree->parent_fd);
+		if (r)
+			return r;
+		tree->parent_path = steal_ptr(parent);
+	}
+	*fd = tree->parent_fd;
+	return 0;
+}
+
+/* ---- what this layer brought ---- */
+
+static int compare_paths(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+static int remember_path(struct tree *tree, const char *path)
+{
+	char *copy, **found;
+
+	if (tree->kind != TREE_STUBS || tree->n_layers < 2)
+		return 0;
+	copy = strdup(path);
+	found = copy ? tsearch(copy, &tree->own_paths, compare_paths) : NULL;
+	if (!found || *found != copy)
+		free(copy);
+	return found ? 0 : -ENOMEM;
+}
+
+void tree_begin_layer(struct tree *tree)
+{
+	tdestroy(tree->own_paths, free);
+	tree->own_paths = NULL;
+	tree->n_layers++;
+}
+
+/* ---- whiteouts ---- */
+
+/* Takes away what earlier layers put into a directory; what this layer brought stays. */
+static int clear_lower(struct tree *tree, int fd, const char *path)
+{
+	int dup_fd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	cleanup_closedir DIR *dir = dup_fd < 0 ? NULL : fdopendir(dup_fd);
+	struct dirent *entry;
+
+	if (!dir)
+		return -errno;
+	while (!r && (entry = readdir(dir))) {
+		cleanup_free char *child =
+			format_text("%s%s%s", path, *path ? "/" : "", entry->d_name);
+
+		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+			continue;
+		if (!child)
+			return -ENOMEM;
+		if (!tfind(child, &tree->own_paths, compare_paths)) {
+			r = remove_tree_at(dup_fd, entry->d_name);
+			continue;
+		}
+		if (entry->d_type == DT_DIR) {
+			cleanup_close int child_fd =
+				openat(dup_fd, entry->d_name,
+				       O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+			r = child_fd < 0 ? -errno : clear_lower(tree, child_fd, child);
+		}
+	}
+	return r;
+}
+
+static int set_opaque(int dir_fd, const char *name)
+{
+	cleanup_free char *proc = format_text("/proc/self/fd/%d/%s", dir_fd, name);
+
+	if (!proc)
+		return -ENOMEM;
+	return lsetxattr(proc, OVERLAY_XATTR "opaque", "y", 1, 0) ? -errno : 0;
+}
+
+static int add_opaque(struct tree *tree, int dir_fd, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	cleanup_free char *parent = strndup(path, slash ? (size_t)(slash - path) : 0);
+
+	if (!parent)
+		return -ENOMEM;
+	if (tree->kind == TREE_STUBS)
+		return tree->n_layers > 1 ? clear_lower(tree, dir_fd, parent) : 0;
+	return set_opaque(dir_fd, ".");
+}
+
+/* A whiteout hides what is below this layer, never what this layer brings itself. */
+static int hide_in_twin(int dir_fd, const char *hidden)
+{
+	struct stat st;
+
+	if (!mknodat(dir_fd, hidden, S_IFCHR, makedev(0, 0)))
+		return 0;
+	if (errno != EEXIST || fstatat(dir_fd, hidden, &st, AT_SYMLINK_NOFOLLOW))
+		return -errno;
+	return S_ISDIR(st.st_mode) ? set_opaque(dir_fd, hidden) : 0;
+}
+
+static int hide_in_stubs(struct tree *tree, int dir_fd, const char *path, const char *name,
+			 const char *hidden)
+{
+	cleanup_free char *own = format_text("%.*s%s", (int)(name - path), path, hidden);
+	cleanup_close int fd = -1;
+
+	if (!own)
+		return -ENOMEM;
+	if (!tfind(own, &tree->own_paths, compare_paths))
+		return remove_tree_at(dir_fd, hidden);
+	fd = openat(dir_fd, hidden, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? 0 : clear_lower(tree, fd, own);
+}
+
+static int add_whiteout(struct tree *tree, int dir_fd, const char *path, const char *name)
+{
+	const char *hidden = name + strlen(WHITEOUT_PREFIX);
+
+	if (!strcmp(name, WHITEOUT_OPAQUE))
+		return add_opaque(tree, dir_fd, path);
+	if (!strncmp(name, WHITEOUT_META, strlen(WHITEOUT_META)))
+		return 0; /* bookkeeping of aufs */
+	if (!*hidden || !strcmp(hidden, ".") || !strcmp(hidden, ".."))
+		return -EINVAL;
+	return tree->kind == TREE_TWIN ? hide_in_twin(dir_fd, hidden)
+				       : hide_in_stubs(tree, dir_fd, path, name, hidden);
+}
+
+/* ---- stubs ---- */
+
+static int note_hints(struct tree *tree, const struct stub *stub)
+{
+	const char *url = stub->urls;
+
+	for (unsigned int i = 0; i < stub->n_urls; i++, url += strlen(url) + 1) {
+		size_t k = 0;
+
+		while (k < tree->n_hints && strcmp(tree->hints[k], url))
+			k++;
+		if (k < tree->n_hints || k == HINTS_MAX)
+			continue;
+		tree->hints[k] = strdup(url);
+		if (!tree->hints[k])
+			return -ENOMEM;
+		tree->n_hints++;
+	}
+	return 0;
+}
+
+int tree_note_stub(struct tree *tree, const struct stub *stub)
+{
+	struct digest digest = { .algorithm = DIGEST_SHA256 };
+	int r;
+
+	memcpy(digest.bytes, stub->sha256, SHA256_BYTES);
+	r = stubtable_add(tree->table, &digest, stub->size_bytes);
+	if (r)
+		return r;
+	tree->n_stubs++;
+	tree->stub_bytes += stub->size_bytes;
+	return note_hints(tree, stub);
+}
+
+int tree_make_metacopy(int fd, const struct stub *stub)
+{
+	struct digest digest = { .algorithm = DIGEST_SHA256 };
+	char redirect[DIGEST_TEXT_SIZE + 16], hex[DIGEST_TEXT_SIZE];
+
+	memcpy(digest.bytes, stub->sha256, SHA256_BYTES);
+	snprintf(redirect, sizeof(redirect), "/sha256/%s", digest_format_hex(&digest, hex));
+	if (ftruncate(fd, (off_t)stub->size_bytes) ||
+	    fsetxattr(fd, OVERLAY_XATTR "metacopy", "", 0, 0) ||
+	    fsetxattr(fd, OVERLAY_XATTR "redirect", redirect, strlen(redirect), 0))
+		return -errno;
+	return 0;
+}
+
+uint64_t tree_stub_count(const struct tree *tree)
+{
+	return tree->n_stubs;
+}
+
+uint64_t tree_stub_bytes(const struct tree *tree)
+{
+	return tree->stub_bytes;
+}
+
+/* ---- content ---- */
+
+static int pwrite_all(int fd, const void *bytes, size_t len, off_t off)
+{
+	const char *p = bytes;
+
+	while (len) {
+		ssize_t n = pwrite(fd, p, len, off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		p += n;
+		off += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* A file that may be a stub: at most STUB_SIZE_MAX bytes, so it is read first. */
+static int write_small(struct tree *tree, const struct tree_entry *entry, int fd)
+{
+	char text[STUB_SIZE_MAX];
+	size_t size = (size_t)entry->st.st_size;
+	const void *bytes;
+	struct stub stub;
+	size_t len;
+	off_t off;
+	int r;
+
+	memset(text, 0, sizeof(text));
+	while ((r = entry->read(entry->context, &bytes, &len, &off)) > 0) {
+		if (off < 0 || (size_t)off > size || len > size - (size_t)off)
+			return -EBADMSG;
+		memcpy(text + off, bytes, len);
+	}
+	if (r < 0)
+		return r;
+	if (!stub_parse(text, size, &stub))
+		return pwrite_all(fd, text, size, 0);
+	r = tree_note_stub(tree, &stub);
+	if (r)
+		return r;
+	return tree->kind == TREE_TWIN ? tree_make_metacopy(fd, &stub)
+				       : pwrite_all(fd, text, size, 0);
+}
+
+static int write_content(struct tree *tree, const struct tree_entry *entry, int fd)
+{
+	const void *bytes;
+	size_t len;
+	off_t off;
+	int r;
+
+	if (entry->st.st_size <= STUB_SIZE_MAX)
+		return write_small(tree, entry, fd);
+	while ((r = entry->read(entry->context, &bytes, &len, &off)) > 0) {
+		r = pwrite_all(fd, bytes, len, off);
+		if (r)
+			return r;
+	}
+	/* A hole at the end. */
+	return r < 0 ? r : ftruncate(fd, entry->st.st_size) ? -errno : 0;
+}
+
+/* ---- metadata ---- */
+
+static int set_acl(const char *proc, acl_type_t type, const char *text)
+{
+	acl_t acl = acl_from_text(text);
+	int r;
+
+	if (!acl)
+		return -EINVAL;
+	r = acl_set_file(proc, type, acl) ? -errno : 0;
+	acl_free(acl);
+	return r;
+}
+
+/* @proc: a path that lsetxattr() and lchown() take for the entry itself. */
+static int set_xattrs(const struct tree_entry *entry, const char *proc)
+{
+	for (size_t i = 0; i < entry->n_xattrs; i++) {
+		const struct tree_xattr *xattr = &entry->xattrs[i];
+
+		if (!strncmp(xattr->name, OVERLAY_XATTR, strlen(OVERLAY_XATTR)))
+			continue;
+		if (lsetxattr(proc, xattr->name, xattr->value, xattr->size, 0))
+			return -errno;
+	}
+	return 0;
+}
+
+static int set_metadata(const struct tree_entry *entry, int dir_fd, const char *name)
+{
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, entry->st.st_mtim };
+	cleanup_free char *proc = format_text("/proc/self/fd/%d/%s", dir_fd, name);
+	int r;
+
+	if (!proc)
+		return -ENOMEM;
+	if (fchownat(dir_fd, name, entry->st.st_uid, entry->st.st_gid, AT_SYMLINK_NOFOLLOW))
+		return -errno;
+	if (!S_ISLNK(entry->st.st_mode) && fchmodat(dir_fd, name, entry->st.st_mode & 07777, 0))
+		return -errno;
+	r = set_xattrs(entry, proc);
+	if (!r && entry->acl_access && !S_ISLNK(entry->st.st_mode))
+		r = set_acl(proc, ACL_TYPE_ACCESS, entry->acl_access);
+	if (!r && entry->acl_default && S_ISDIR(entry->st.st_mode))
+		r = set_acl(proc, ACL_TYPE_DEFAULT, entry->acl_default);
+	if (!r && utimensat(dir_fd, name, times, AT_SYMLINK_NOFOLLOW))
+		r = -errno;
+	return r;
+}
+
+static int remember_times(struct tree *tree, const char *path, const struct timespec *mtime)
+{
+	struct dir_times *dir;
+
+	if (tree->n_dirs == tree->max_dirs) {
+		size_t max = tree->max_dirs ? 2 * tree->max_dirs : 256;
+		struct dir_times *grown = realloc(tree->dirs, max * sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		tree->dirs = grown;
+		tree->max_dirs = max;
+	}
+	dir = &tree->dirs[tree->n_dirs];
+	dir->path = strdup(path);
+	if (!dir->path)
+		return -ENOMEM;
+	dir->mtime = *mtime;
+	tree->n_dirs++;
+	return 0;
+}
+
+/* ---- entries ---- */
+
+/* A directory in place of a whiteout hides what is below it, as the whiteout did. */
+static int make_directory(struct tree *tree, int dir_fd, const char *name)
+{
+	bool whiteout = false;
+	struct stat st;
+
+	if (!fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW)) {
+		if (S_ISDIR(st.st_mode))
+			return 0;
+		whiteout = tree->kind == TREE_TWIN && S_ISCHR(st.st_mode) &&
+			   st.st_rdev == makedev(0, 0);
+		if (unlinkat(dir_fd, name, 0))
+			return -errno;
+	}
+	if (mkdirat(dir_fd, name, 0700))
+		return -errno;
+	return whiteout ? set_opaque(dir_fd, name) : 0;
+}
+
+static int make_regular(struct tree *tree, const struct tree_entry *entry, int dir_fd,
+			const char *name)
+{
+	int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600), r;
+
+	if (fd < 0)
+		return -errno;
+	r = write_content(tree, entry, fd);
+	return close(fd) && !r ? -errno : r;
+}
+
+static int make_hardlink(struct tree *tree, const struct tree_entry *entry, int dir_fd,
+			 const char *name)
+{
+	cleanup_free char *target = NULL, *target_dir = NULL;
+	cleanup_close int target_fd = -1;
+	const char *slash;
+	int r = clean_path(entry->hardlink, &target);
+
+	if (r)
+		return r;
+	slash = strrchr(target, '/');
+	target_dir = strndup(target, slash ? (size_t)(slash - target) : 0);
+	if (!target_dir)
+		return -ENOMEM;
+	target_fd = open_in_root(tree, target_dir, O_PATH | O_DIRECTORY);
+	if (target_fd < 0)
+		return target_fd;
+	return linkat(target_fd, slash ? slash + 1 : target, dir_fd, name, 0) ? -errno : 0;
+}
+
+static int make_node(struct tree *tree, const struct tree_entry *entry, int dir_fd,
+		     const char *name)
+{
+	mode_t type = entry->st.st_mode & S_IFMT;
+
+	if (entry->hardlink)
+		return make_hardlink(tree, entry, dir_fd, name);
+	switch (type) {
+	case S_IFREG:
+		return make_regular(tree, entry, dir_fd, name);
+	case S_IFLNK:
+		return symlinkat(entry->link_target, dir_fd, name) ? -errno : 0;
+	case S_IFCHR:
+		if (entry->st.st_rdev == makedev(0, 0) && tree->kind == TREE_TWIN)
+			return -EINVAL; /* overlayfs would take it for a whiteout */
+					/* fall through */
+	case S_IFBLK:
+	case S_IFIFO:
+	case S_IFSOCK:
+		return mknodat(dir_fd, name, type | 0600, entry->st.st_rdev) ? -errno : 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+static int add_root(struct tree *tree, const struct tree_entry *entry)
+{
+	int r;
+
+	if (!S_ISDIR(entry->st.st_mode))
+		return -EINVAL;
+	r = set_metadata(entry, tree->root_fd, ".");
+	return r ? r : remember_times(tree, "", &entry->st.st_mtim);
+}
+
+static int add(struct tree *tree, const struct tree_entry *entry, const char *path)
+{
+	const char *name;
+	int dir_fd, r;
+
+	if (!*path)
+		return add_root(tree, entry);
+	r = find_parent(tree, path, &dir_fd, &name);
+	if (r)
+		return r;
+	if (!strncmp(name, WHITEOUT_PREFIX, strlen(WHITEOUT_PREFIX)))
+		return add_whiteout(tree, dir_fd, path, name);
+	r = remember_path(tree, path);
+	if (r)
+		return r;
+	if (S_ISDIR(entry->st.st_mode) && !entry->hardlink) {
+		r = make_directory(tree, dir_fd, name);
+		if (!r)
+			r = remember_times(tree, path, &entry->st.st_mtim);
+	} else {
+		r = make_node(tree, entry, dir_fd, name);
+		if (r == -EEXIST) {
+			r = remove_tree_at(dir_fd, name);
+			if (!r)
+				r = make_node(tree, entry, dir_fd, name);
+		}
+	}
+	return r || entry->hardlink ? r : set_metadata(entry, dir_fd, name);
+}
+
+int tree_add(struct tree *tree, const struct tree_entry *entry, struct problem *problem)
+{
+	cleanup_free char *path = NULL;
+	char shown[512];
+	int r = clean_path(entry->path, &path);
+
+	if (!r)
+		r = add(tree, entry, path);
+	if (!r)
+		return 0;
+	log_escape(shown, sizeof(shown), entry->path, strlen(entry->path));
+	if (r == -EINVAL)
+		return problem_set(problem, r,
+				   "entry '%s' is refused: its path or type cannot be represented",
+				   shown);
+	return problem_set(problem, r, "entry '%s': %s", shown, strerror(-r));
+}
+
+int tree_finish(struct tree *tree, struct problem *problem)
+{
+	forget_parent(tree);
+	for (size_t i = 0; i < tree->n_dirs; i++) {
+		struct dir_times *dir = &tree->dirs[i];
+		const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, dir->mtime };
+		int fd = open_in_root(tree, dir->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW), r = 0;
+
+		/* Gone: a later entry replaced it. */
+		if (fd >= 0 && futimens(fd, times))
+			r = -errno;
+		if (fd >= 0)
+			close(fd);
+		if (r)
+			return problem_set(problem, r, "times of directory '%s': %s", dir->path,
+					   strerror(-r));
+	}
+	return 0;
+}
+
+int tree_write_tables(struct tree *tree, int dirfd)
+{
+	cleanup_json json_t *urls = json_array();
+	cleanup_free char *text = NULL;
+	int r;
+
+	for (size_t i = 0; i < tree->n_hints; i++)
+		json_array_append_new(urls, json_string(tree->hints[i]));
+	text = json_dumps(urls, JSON_COMPACT);
+	if (!text)
+		return -ENOMEM;
+	r = write_file_durably_at(dirfd, "urls", text, strlen(text), 0644);
+	return r ? r : stubtable_write(tree->table, dirfd, "stubs");
+}
+
+struct tree *tree_new(int root_fd, enum tree_kind kind)
+{
+	struct tree *tree = calloc(1, sizeof(*tree));
+
+	if (!tree)
+		return NULL;
+	tree->root_fd = root_fd;
+	tree->kind = kind;
+	tree->parent_fd = -1;
+	tree->table = stubtable_builder_new();
+	if (!tree->table) {
+		tree_free(tree);
+		return NULL;
+	}
+	return tree;
+}
+
+void tree_free(struct tree *tree)
+{
+	if (!tree)
+		return;
+	forget_parent(tree);
+	for (size_t i = 0; i < tree->n_dirs; i++)
+		free(tree->dirs[i].path);
+	for (size_t i = 0; i < tree->n_hints; i++)
+		free(tree->hints[i]);
+	tdestroy(tree->own_paths, free);
+	stubtable_builder_free(tree->table);
+	free(tree->dirs);
+	free(tree);
+}

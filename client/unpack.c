@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Owns the way from a layer's bytes to tree entries.
+ *
+ * A transfer pushes bytes and libarchive pulls them: a pipe and a thread in between. The
+ * transfer's verdict (digest, size) comes after the last entry and goes ahead of everything
+ * the archive seemed to say.
+ */
+#include "client/unpack.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "lib/log.h"
+
+enum {
+	BLOCK_BYTES = 128 * 1024,
+	PIPE_BYTES = 1024 * 1024,
+	XATTRS_MAX = 1024,
+	ENTRIES_MAX = 50 * 1000 * 1000,
+};
+
+struct transfer {
+	struct image_store *store;
+	const struct oci_descriptor *layer;
+	int write_fd;
+	void (*progress)(void *context, int64_t bytes);
+	void *context;
+	bool reader_gone;
+	atomic_bool failed; /* the reader gave up: no use to transfer the rest */
+	int result;
+	struct problem problem;
+};
+
+static int on_bytes(void *context, const void *bytes, size_t len)
+{
+	struct transfer *transfer = context;
+	int r = 0;
+
+	/* Behind the archive's end the rest still counts for the digest. */
+	if (!transfer->reader_gone)
+		r = write_all(transfer->write_fd, bytes, len);
+	if (r == -EPIPE) {
+		transfer->reader_gone = true;
+		r = transfer->failed ? -ECANCELED : 0;
+	}
+	if (transfer->progress)
+		transfer->progress(transfer->context, (int64_t)len);
+	return r;
+}
+
+static void *run_transfer(void *context)
+{
+	struct transfer *transfer = context;
+
+	transfer->result = image_get_blob(transfer->store, &transfer->layer->digest,
+					  transfer->layer->size_bytes, on_bytes, transfer,
+					  &transfer->problem);
+	close(steal_fd(&transfer->write_fd));
+	return NULL;
+}
+
+/* ---- entries ---- */
+
+static int archive_failure(struct archive *archive)
+{
+	int error = archive_errno(archive);
+
+	/* The library's own codes (EFTYPE as 79, ARCHIVE_ERRNO_MISC as -1) mean a bad archive. */
+	return error == ENOMEM ? -ENOMEM : -EBADMSG;
+}
+
+static int read_data(void *context, const void **bytes, size_t *len, off_t *off)
+{
+	la_int64_t offset;
+	int r = archive_read_data_block(context, bytes, len, &offset);
+
+	if (r == ARCHIVE_EOF)
+		return 0;
+	if (r < ARCHIVE_WARN)
+		return archive_failure(context);
+	*off = (off_t)offset;
+	return 1;
+}
+
+/* Extended attributes point into the archive entry. */
+static int collect_xattrs(struct archive_entry *from, struct tree_xattr **out, size_t *n)
+{
+	int count = archive_entry_xattr_reset(from);
+	struct tree_xattr *xattrs;
+
+	*n = 0;
+	if (count <= 0)
+		return 0;
+	if (count > XATTRS_MAX)
+		return -E2BIG;
+	xattrs = calloc((size_t)count, sizeof(*xattrs));
+	if (!xattrs)
+		return -ENOMEM;
+	while (*n < (size_t)count &&
+	       archive_entry_xattr_next(from, &xattrs[*n].name, &xattrs[*n].value,
+					&xattrs[*n].size) == ARCHIVE_OK)
+		(*n)++;
+	*out = xattrs;
+	return 0;
+}
+
+static char *acl_text(struct archive_entry *from, int type)
+{
+	if (!(archive_entry_acl_types(from) & type))
+		return NULL;
+	return archive_entry_acl_to_text(from, NULL,
+					 type | ARCHIVE_ENTRY_ACL_STYLE_SEPARATOR_COMMA |
+						 ARCHIVE_ENTRY_ACL_STYLE_EXTRA_ID);
+}
+
+static int add_entry(struct archive *archive, struct archive_entry *from, struct tree *tree,
+		     struct problem *problem)
+{
+	cleanup_free struct tree_xattr *xattrs = NULL;
+	cleanup_free char *access = acl_text(from, ARCHIVE_ENTRY_ACL_TYPE_ACCESS);
+	cleanup_free char *defaults = acl_text(from, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT);
+	struct tree_entry entry = {
+		.path = archive_entry_pathname(from),
+		.st = *archive_entry_stat(from),
+		.link_target = archive_entry_symlink(from),
+		.hardlink = archive_entry_hardlink(from),
+		.acl_access = access,
+		.acl_default = defaults,
+		.read = read_data,
+		.context = archive,
+	};
+	int r;
+
+	if (!entry.path || (S_ISLNK(entry.st.st_mode) && !entry.hardlink && !entry.link_target))
+		return problem_set(problem, -EBADMSG, "an entry has a name that cannot be read");
+	r = collect_xattrs(from, &xattrs, &entry.n_xattrs);
+	if (r)
+		return problem_set(problem, r, "entry with more than %d attributes", XATTRS_MAX);
+	entry.xattrs = xattrs;
+	return tree_add(tree, &entry, problem);
+}
+
+static int read_entries(struct archive *archive, struct tree *tree, struct problem *problem)
+{
+	struct archive_entry *entry;
+	int r;
+
+	for (unsigned int n = 0; n < ENTRIES_MAX; n++) {
+		r = archive_read_next_header(archive, &entry);
+		if (r == ARCHIVE_EOF)
+			return 0;
+		if (r < ARCHIVE_WARN)
+			return problem_set(problem, archive_failure(archive), "broken tar: %s",
+					   archive_error_string(archive));
+		r = add_entry(archive, entry, tree, problem);
+		if (r == -EBADMSG && archive_error_string(archive) && !problem->text[0])
+			problem_set(problem, r, "broken tar: %s", archive_error_string(archive));
+		if (r)
+			return r;
+	}
+	return problem_set(problem, -E2BIG, "more than %d entries", ENTRIES_MAX);
+}
+
+static int read_archive(int fd, struct tree *tree, struct problem *problem)
+{
+	struct archive *archive = archive_read_new();
+	int r = -ENOMEM;
+
+	if (!archive)
+		return r;
+	if (archive_read_support_format_tar(archive) == ARCHIVE_OK &&
+	    archive_read_support_format_empty(archive) == ARCHIVE_OK &&
+	    archive_read_support_filter_gzip(archive) == ARCHIVE_OK &&
+	    archive_read_support_filter_zstd(archive) == ARCHIVE_OK) {
+		r = archive_read_open_fd(archive, fd, BLOCK_BYTES);
+		if (r == ARCHIVE_OK)
+			r = read_entries(archive, tree, problem);
+		else
+			r = problem_set(problem, archive_failure(archive), "not a tar layer: %s",
+					archive_error_string(archive));
+	}
+	archive_read_free(archive);
+	return r;
+}
+
+int unpack_layer(struct image_store *store, const struct oci_descriptor *layer, struct tree *tree,
+		 void (*progress)(void *context, int64_t bytes), void *context,
+		 struct problem *problem)
+{
+	struct transfer transfer = {
+		.store = store, .layer = layer, .progress = progress, .context = context
+	};
+	struct problem archive_problem = { "" };
+	char text[DIGEST_TEXT_SIZE];
+	pthread_t thread;
+	int fds[2], r;
+
+	if (pipe2(fds, O_CLOEXEC))
+		return -errno;
+	fcntl(fds[0], F_SETPIPE_SZ, PIPE_BYTES);
+	transfer.write_fd = fds[1];
+	r = -pthread_create(&thread, NULL, run_transfer, &transfer);
+	if (r) {
+		close(fds[0]);
+		close(fds[1]);
+		return r;
+	}
+	r = read_archive(fds[0], tree, &archive_problem);
+	transfer.failed = r != 0;
+	close(fds[0]);
+	pthread_join(thread, NULL);
+	if (transfer.result && transfer.result != -ECANCELED) {
+		*problem = transfer.problem;
+		return transfer.result;
+	}
+	if (r)
+		return problem_set(problem, r, "layer %s: %s", digest_format(&layer->digest, text),
+				   problem_text(&archive_problem, r));
+	return 0;
+}

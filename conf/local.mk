@@ -1,2 +1,3 @@
 # conf
-EXTRA_DIST += %D%/intinode-serve.conf %D%/intinode-serve.service
+EXTRA_DIST += %D%/intinode-serve.conf %D%/intinode-serve.service \
+	%D%/fetchd.conf %D%/intinode-fetchd.service

@@ -4,6 +4,7 @@ noinst_LIBRARIES += %D%/libintinode.a
 %C%_libintinode_a_SOURCES = \
 	%D%/cache.c %D%/cache.h \
 	%D%/config.c %D%/config.h \
+	%D%/control.c %D%/control.h \
 	%D%/digest.c %D%/digest.h \
 	%D%/fdpass.c %D%/fdpass.h \
 	%D%/json.c %D%/json.h \

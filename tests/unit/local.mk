@@ -2,6 +2,7 @@ EXTRA_DIST += %D%/test.h
 
 if HAVE_CMOCKA
 unit_tests = \
+	%D%/test-control \
 	%D%/test-oci \
 	%D%/test-stub
 
@@ -12,6 +13,10 @@ UNIT_LIBS = $(LIBINTINODE_LIBS) $(CMOCKA_LIBS)
 %C%_test_oci_SOURCES = %D%/test-oci.c
 %C%_test_oci_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_oci_LDADD = $(UNIT_LIBS)
+
+%C%_test_control_SOURCES = %D%/test-control.c
+%C%_test_control_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_control_LDADD = $(UNIT_LIBS)
 
 %C%_test_stub_SOURCES = %D%/test-stub.c
 %C%_test_stub_CFLAGS = $(UNIT_CFLAGS)

@@ -88,7 +88,8 @@ static int connect_problem(int error, const char *path, struct problem *problem)
 	}
 }
 
-int control_connect(const char *path, struct control **out, struct problem *problem)
+static int connect_with(const char *path, int socket_flags, struct control **out,
+			struct problem *problem)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	struct control *control;
@@ -105,7 +106,7 @@ int control_connect(const char *path, struct control **out, struct problem *prob
 	control = calloc(1, sizeof(*control));
 	if (!control)
 		return -ENOMEM;
-	control->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	control->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | socket_flags, 0);
 	if (control->fd < 0 ||
 	    connect(control->fd, (const struct sockaddr *)&address, sizeof(address))) {
 		int error = errno;
@@ -115,6 +116,16 @@ int control_connect(const char *path, struct control **out, struct problem *prob
 	}
 	*out = control;
 	return 0;
+}
+
+int control_connect(const char *path, struct control **out, struct problem *problem)
+{
+	return connect_with(path, 0, out, problem);
+}
+
+int control_connect_async(const char *path, struct control **out, struct problem *problem)
+{
+	return connect_with(path, SOCK_NONBLOCK, out, problem);
 }
 
 void control_close(struct control *control)

@@ -45,6 +45,14 @@ struct control;
  * A connection belongs to one thread. Free with control_close().
  */
 int control_connect(const char *path, struct control **out, struct problem *problem) must_check;
+
+/**
+ * control_connect_async() - the same for an event loop: nothing blocks. -EAGAIN when fetchd
+ * does not accept at the moment; control_receive() is then to be called when the descriptor
+ * is readable, and returns -EAGAIN, keeping what came, until there is a whole line.
+ */
+int control_connect_async(const char *path, struct control **out,
+			  struct problem *problem) must_check;
 void control_close(struct control *control);
 
 /** control_fd() - to poll for a hang-up while a call waits. Borrowed. */

@@ -188,6 +188,27 @@ static void errors_cross_the_socket_by_name(void **state)
 	assert_int_equal(control_errno_parse(NULL), -EIO);
 }
 
+static void an_asynchronous_connection_never_blocks(void **state)
+{
+	cleanup_json json_t *reply = NULL;
+	struct control *controls[16] = { NULL };
+	struct daemon daemon;
+	int r = 0;
+
+	(void)state;
+	daemon_start(&daemon, "{\"ok\":true}\n", 12);
+	assert_int_equal(control_connect_async(daemon.path, &controls[0], NULL), 0);
+	/* The daemon waits for a request: there is nothing to receive. */
+	assert_int_equal(control_receive(controls[0], &reply), -EAGAIN);
+	/* It accepts one; the queue behind that fills. */
+	for (size_t i = 1; !r && i < ARRAY_SIZE(controls); i++)
+		r = control_connect_async(daemon.path, &controls[i], NULL);
+	assert_int_equal(r, -EAGAIN);
+	for (size_t i = 0; i < ARRAY_SIZE(controls); i++)
+		control_close(controls[i]);
+	daemon_stop(&daemon);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -199,6 +220,7 @@ int main(void)
 		cmocka_unit_test(a_missing_daemon_is_named_with_how_to_start_it),
 		cmocka_unit_test(the_environment_names_the_socket),
 		cmocka_unit_test(errors_cross_the_socket_by_name),
+		cmocka_unit_test(an_asynchronous_connection_never_blocks),
 	};
 
 	return cmocka_run_group_tests_name("control", tests, NULL, NULL);

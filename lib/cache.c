@@ -94,6 +94,32 @@ int cache_open(const char *root, struct cache **out, struct problem *problem)
 	return 0;
 }
 
+int cache_open_reader(const char *root, struct cache **out, struct problem *problem)
+{
+	struct cache *cache = calloc(1, sizeof(*cache));
+	int r = 0;
+
+	if (!cache)
+		return -ENOMEM;
+	cache->blobs_fd = cache->temp_fd = -1;
+	pthread_mutex_init(&cache->lock, NULL);
+	cache->root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (cache->root_fd >= 0)
+		cache->blobs_fd = openat(cache->root_fd, "sha256",
+					 O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (cache->blobs_fd < 0)
+		r = -errno;
+	if (r) {
+		cache_close(cache);
+		return problem_set(problem, r,
+				   "cache directory %s: %s; it must be one that intinode-fetchd "
+				   "has made (a directory with sha256/ in it)",
+				   root, strerror(-r));
+	}
+	*out = cache;
+	return 0;
+}
+
 void cache_close(struct cache *cache)
 {
 	if (!cache)

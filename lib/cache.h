@@ -22,6 +22,12 @@ struct problem;
 int cache_open(const char *root, struct cache **out, struct problem *problem) must_check;
 void cache_close(struct cache *cache);
 
+/**
+ * cache_open_reader() - only to look up and open blobs; nothing is created, and the right to
+ * write is not needed.
+ */
+int cache_open_reader(const char *root, struct cache **out, struct problem *problem) must_check;
+
 /** cache_dirfd() - O_PATH descriptor of ROOT/sha256. Borrowed. */
 int cache_dirfd(const struct cache *cache);
 

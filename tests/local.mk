@@ -1,7 +1,8 @@
 # Unit tests: one program per module, tests/unit/test-MODULE.c. Scenarios: tests/AREA/NAME.test,
 # scripts that scripts/check runs (see tests/lib.sh).
-EXTRA_DIST += %D%/lib.sh %D%/make-oci %D%/run-one %D%/data %D%/lint %D%/dist
+EXTRA_DIST += %D%/lib.sh %D%/make-oci %D%/run-one %D%/data %D%/lint %D%/dist %D%/lib
 
 include %D%/unit/local.mk
 include %D%/fuzz/local.mk
 include %D%/bench/local.mk
+include %D%/frontends/local.mk

@@ -506,7 +506,7 @@ static int mount_new(const struct miss_options *options, int *out, struct proble
 
 int miss_open(const struct miss_options *options, struct miss **out, struct problem *problem)
 {
-	int fd, kept_fd, r;
+	int fd = -1, kept_fd, r;
 
 	r = miss_adopt(options, out, problem);
 	if (r != -ENOENT)

@@ -70,7 +70,7 @@ static int rule_for(struct options *options, const char *host, struct registry_r
 static int set_registry(void *target, const char *host, const char *key, const char *value,
 			struct problem *problem)
 {
-	struct registry_rule *rule;
+	struct registry_rule *rule = NULL;
 	int r = rule_for(target, host, &rule, problem);
 	bool *flag;
 

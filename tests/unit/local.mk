@@ -18,6 +18,10 @@ UNIT_LIBS = $(LIBINTINODE_LIBS) $(CMOCKA_LIBS)
 %C%_test_control_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_control_LDADD = $(UNIT_LIBS)
 
+%C%_test_oci_SOURCES = %D%/test-oci.c
+%C%_test_oci_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_oci_LDADD = $(UNIT_LIBS)
+
 %C%_test_stub_SOURCES = %D%/test-stub.c
 %C%_test_stub_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_stub_LDADD = $(UNIT_LIBS)

@@ -29,7 +29,7 @@ enum {
 /* Zeroed = defaults. Strings are copied. */
 struct registry_options {
 	const char
-		*auth_file;  /* docker's config.json; NULL: see auth_file_default() in lib/auth.h */
+		*auth_file;  /* docker's config.json; NULL: see auth_load_default() in lib/auth.h */
 	bool no_auth_file;   /* never read one (fetchd's worker: credentials come with the job) */
 	const char *ca_file; /* PEM; NULL: the system's */
 	bool insecure;	     /* accept any certificate */
@@ -129,7 +129,7 @@ struct registry_fetch_request {
 	const char *ca_file;
 	struct digest digest; /* what to ask for; the bytes are NOT hashed here */
 	uint64_t size_bytes;  /* the transfer stops with -EBADMSG at one byte more */
-	uint64_t offset;      /* resume: bytes the caller already has */
+	uint64_t offset;      /* resume: bytes the caller already has, fewer than size_bytes */
 	int64_t deadline_ms;  /* CLOCK_MONOTONIC, as now_ms(); 0: none */
 	registry_sink sink;   /* -EAGAIN pauses the transfer until registry_fetch_resume() */
 	void (*done)(struct registry_fetch *fetch, void *context);
@@ -138,8 +138,9 @@ struct registry_fetch_request {
 
 /**
  * registry_fetch_start() - begin; @request and its strings are copied.
- * done() is called exactly once, from registry_run() or registry_fetch_cancel(), and the
- * fetch is freed when it returns. zstd and gzip on the wire are asked for and decoded.
+ * done() is called exactly once, from registry_run(), registry_fetch_cancel() or a blocking
+ * call of the same client, and the fetch is freed when it returns. A sink may cancel and resume,
+ * but must not make blocking calls. zstd and gzip on the wire are asked for and decoded.
  */
 int registry_fetch_start(struct registry *registry, const struct registry_fetch_request *request,
 			 struct registry_fetch **out) must_check;

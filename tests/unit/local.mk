@@ -10,10 +10,6 @@ check_PROGRAMS += $(unit_tests)
 UNIT_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) -DTEST_DATA='"$(abs_top_srcdir)/tests/data"'
 UNIT_LIBS = $(LIBINTINODE_LIBS) $(CMOCKA_LIBS)
 
-%C%_test_oci_SOURCES = %D%/test-oci.c
-%C%_test_oci_CFLAGS = $(UNIT_CFLAGS)
-%C%_test_oci_LDADD = $(UNIT_LIBS)
-
 %C%_test_control_SOURCES = %D%/test-control.c
 %C%_test_control_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_control_LDADD = $(UNIT_LIBS)

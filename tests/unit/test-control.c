@@ -50,11 +50,14 @@ static void daemon_start(struct daemon *daemon, const char *answer, size_t answe
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 
-	*daemon = (struct daemon){ .answer = answer, .answer_len = answer_len };
-	strcpy(daemon->dir, "/tmp/control-XXXXXX");
+	*daemon = (struct daemon){
+		.dir = "/tmp/control-XXXXXX",
+		.answer = answer,
+		.answer_len = answer_len,
+	};
 	assert_non_null(mkdtemp(daemon->dir));
 	snprintf(daemon->path, sizeof(daemon->path), "%s/socket", daemon->dir);
-	strcpy(address.sun_path, daemon->path);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", daemon->path);
 	daemon->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_return_code(
 		bind(daemon->listener, (const struct sockaddr *)&address, sizeof(address)), errno);

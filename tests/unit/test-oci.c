@@ -149,14 +149,16 @@ static void sizes_that_add_up_past_the_range_are_refused(void **state)
 /* A manifest with @n layers. */
 static char *manifest_with_layers(const char *extra, size_t n)
 {
-	size_t size = 1024 + n * sizeof(LAYER);
-	char *text = malloc(size), *p = text;
+	size_t size = 0;
+	char *text = NULL;
+	FILE *stream = open_memstream(&text, &size);
 
-	assert_non_null(text);
-	p += sprintf(p, "{\"schemaVersion\":2,%s" CONFIG ",\"layers\":[", extra);
+	assert_non_null(stream);
+	fprintf(stream, "{\"schemaVersion\":2,%s" CONFIG ",\"layers\":[", extra);
 	for (size_t i = 0; i < n; i++)
-		p += sprintf(p, "%s%s", i ? "," : "", LAYER);
-	strcpy(p, "]}");
+		fprintf(stream, "%s%s", i ? "," : "", LAYER);
+	fputs("]}", stream);
+	assert_int_equal(fclose(stream), 0);
 	return text;
 }
 

@@ -102,7 +102,7 @@ static int set_string(char **field, const char *value)
 static int set_defaults(struct options *out)
 {
 	*out = (struct options){
-		.http = { .n_workers = 32,
+		.http = { .n_workers = 16,
 			  .connections = 8192,
 			  .idle_timeout_s = 60,
 			  .access_log = true },

@@ -2,6 +2,7 @@
 # libFuzzer; otherwise with replay.c, and "make check" plays its corpus through it.
 fuzz_targets = \
 	%D%/fuzz-reference \
+	%D%/fuzz-request \
 	%D%/fuzz-stub
 
 FUZZ_LIBS = $(LIBINTINODE_LIBS)
@@ -19,6 +20,11 @@ endif
 %C%_fuzz_reference_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/%D%/corpus/reference"'
 %C%_fuzz_reference_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_reference_LDADD = $(FUZZ_LIBS)
+
+%C%_fuzz_request_SOURCES = %D%/fuzz-request.c $(fuzz_main)
+%C%_fuzz_request_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/%D%/corpus/request"'
+%C%_fuzz_request_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_request_LDADD = $(LIBSERVER_LIBS)
 
 %C%_fuzz_stub_SOURCES = %D%/fuzz-stub.c $(fuzz_main)
 %C%_fuzz_stub_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/data/stubs"'

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a client puts into a request: first line the target, second Range, third
+ * Accept-Encoding. Whatever comes out of a target must fit the grammars, since it becomes
+ * part of file names.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/range.h"
+#include "server/route.h"
+#include "server/zstdbody.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_route(char *target)
+{
+	static struct route route;
+	enum api_error error;
+	const char *why = NULL;
+	int r = route_parse(target, &route, &error, &why);
+
+	if (r) {
+		if (r != -ENOENT && r != -EINVAL)
+			abort();
+		if (!why)
+			abort();
+		return;
+	}
+	if (route.repository[0] && !repository_is_valid(route.repository, strlen(route.repository)))
+		abort();
+	if (route.tag[0] && !tag_is_valid(route.tag, strlen(route.tag)))
+		abort();
+	if (strstr(route.repository, "..") || strstr(route.upload, "."))
+		abort();
+	if (route.endpoint == ENDPOINT_MANIFEST && route.has_digest == (route.tag[0] != '\0'))
+		abort();
+	if (route.endpoint == ENDPOINT_UPLOAD && strlen(route.upload) != UPLOAD_ID_LEN)
+		abort();
+	(void)route_query(&route, "digest");
+}
+
+static void check_range(const char *header, uint64_t size_bytes)
+{
+	uint64_t first = 0, last = 0;
+
+	if (range_parse(header, size_bytes, &first, &last) == RANGE_PART &&
+	    (first > last || last >= size_bytes))
+		abort();
+	if (!content_range_parse(header, &first, &last) && first > last)
+		abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	char *text = malloc(size + 1), *line = text, *next;
+
+	if (!text)
+		return 0;
+	if (size)
+		memcpy(text, data, size);
+	text[size] = '\0';
+	for (int i = 0; line && i < 3; i++, line = next) {
+		next = strchr(line, '\n');
+		if (next)
+			*next++ = '\0';
+		if (i == 0) {
+			check_route(line);
+		} else if (i == 1) {
+			check_range(line, 0);
+			check_range(line, 1000);
+			check_range(line, INT64_MAX);
+		} else {
+			(void)zstd_is_accepted(line);
+		}
+	}
+	free(text);
+	return 0;
+}

@@ -46,6 +46,7 @@ int mounts_unregister(struct mounts *mounts, const char *id, struct problem *pro
 /** mounts_describe() - an array of the records. NULL = no memory. */
 json_t *mounts_describe(const struct mounts *mounts) must_check;
 
-/** mounts_sources() - append the sources of the mount or image @id for @digest. Return: 0, -ENOENT. */
+/** mounts_sources() - append the sources of the mount or image @id for @digest. Return: 0, -ENOENT.
+ */
 int mounts_sources(const struct mounts *mounts, const char *id, const struct digest *digest,
 		   struct source_list *sources) must_check;

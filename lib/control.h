@@ -13,8 +13,8 @@
  *     answers {"ok":true,"version":"0.1.0","pid":N,"cache":"DIR","state":"DIR","run":"DIR"}.
  * {"op":"fetch","digest":"sha256:…","size":N,"urls":["…"],"mount":"ID","timeout_ms":N}
  *     Answers when the blob is in the cache, or cannot be had. "urls" (hints), "mount" (id of a
- *     mount or of its image, whose sources may be used) and "timeout_ms" (default: the configured deadline) may be missing.
- *     Errors: EIO, ENOSPC, ETIMEDOUT; an application sees EIO or ENOSPC only.
+ *     mount or of its image, whose sources may be used) and "timeout_ms" (default: the configured
+ * deadline) may be missing. Errors: EIO, ENOSPC, ETIMEDOUT; an application sees EIO or ENOSPC only.
  * {"op":"register","mount":{"id","reference","source","frontend","mountpoint","image",
  *                           "layers":["…"],"upper","work","lower","pid"}}
  *     fetchd remembers the mount (durably, for "intinode mount --restore") and serves its

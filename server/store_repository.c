@@ -30,7 +30,7 @@ static void encode_name(const char *repository, char out[static REPOSITORY_MAX +
 {
 	size_t i;
 
-	for (i = 0; repository[i] && i < REPOSITORY_MAX; i++)
+	for (i = 0; i < REPOSITORY_MAX && repository[i]; i++)
 		out[i] = repository[i] == '/' ? '+' : repository[i];
 	out[i] = '\0';
 }

@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Owns the files of an OCI layout directory: how blobs are found and how they get there.
+ *
+ * Writers stage blobs in DIR/.intinode-PID-N, which they hold locked; a stage that nobody
+ * holds is left from a crash and is removed by the next writer. index.json is changed under
+ * a lock on the directory. Any thread.
+ */
+#include "lib/layout.h"
+
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include "lib/layout-archive.h"
+#include "lib/layout-index.h"
+#include "lib/log.h"
+
+#define STAGE_PREFIX ".intinode-"
+
+enum {
+	/* Of index.json and of what is read as a manifest. */
+	DOCUMENT_MAX = MANIFEST_SIZE_MAX,
+	COPY_BYTES = 256 * 1024,
+};
+
+struct layout {
+	char *path; /* owned */
+	atomic_uint n_refs;
+	int dir_fd;			/* owned; -1: an archive */
+	struct layout_archive *archive; /* owned; NULL: a directory */
+	int stage_fd;			/* owned; -1: opened for reading */
+	char stage_name[48];
+	atomic_uint serial;
+};
+
+static int explain(const struct layout *layout, int r, const char *name, struct problem *problem)
+{
+	return problem_set(problem, r, "OCI layout %s: %s: %s", layout->path, name, strerror(-r));
+}
+
+static struct layout *new_layout(const char *path)
+{
+	struct layout *layout = calloc(1, sizeof(*layout));
+
+	if (!layout)
+		return NULL;
+	layout->n_refs = 1;
+	layout->dir_fd = layout->stage_fd = -1;
+	layout->path = strdup(path);
+	if (layout->path)
+		return layout;
+	free(layout);
+	return NULL;
+}
+
+struct layout *layout_ref(struct layout *layout)
+{
+	layout->n_refs++;
+	return layout;
+}
+
+void layout_close(struct layout *layout)
+{
+	if (!layout || --layout->n_refs)
+		return;
+	if (layout->stage_fd >= 0) {
+		close(layout->stage_fd);
+		if (remove_tree_at(layout->dir_fd, layout->stage_name))
+			log_warning("OCI layout %s: %s could not be removed", layout->path,
+				    layout->stage_name);
+	}
+	if (layout->dir_fd >= 0)
+		close(layout->dir_fd);
+	layout_archive_close(layout->archive);
+	free(layout->path);
+	free(layout);
+}
+
+const char *layout_path(const struct layout *layout)
+{
+	return layout->path;
+}
+
+int layout_read_file(struct layout *layout, const char *name, char **bytes, size_t *len)
+{
+	if (layout->archive)
+		return layout_archive_read(layout->archive, name, DOCUMENT_MAX, bytes, len);
+	return read_file_at(layout->dir_fd, name, DOCUMENT_MAX, bytes, len);
+}
+
+static int check_version(struct layout *layout, struct problem *problem)
+{
+	cleanup_free char *bytes = NULL;
+	cleanup_json json_t *json = NULL;
+	const char *version;
+	size_t len;
+	int r = layout_read_file(layout, "oci-layout", &bytes, &len);
+
+	if (r)
+		return problem_set(problem, r,
+				   "%s is not an OCI layout: its file 'oci-layout' cannot be "
+				   "read (%s)",
+				   layout->path, strerror(-r));
+	r = json_parse(bytes, len, &json, problem);
+	if (r)
+		return problem_prefix(problem, r, "%s/oci-layout", layout->path);
+	version = json_get_string(json, "imageLayoutVersion");
+	if (!version || strncmp(version, "1.", 2))
+		return problem_set(problem, -EBADMSG,
+				   "%s/oci-layout: imageLayoutVersion is not 1.0.0", layout->path);
+	return 0;
+}
+
+int layout_open(const char *path, struct layout **out, struct problem *problem)
+{
+	struct layout *layout = new_layout(path);
+	int r;
+
+	if (!layout)
+		return -ENOMEM;
+	layout->dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (layout->dir_fd < 0)
+		r = problem_set(problem, -errno, "OCI layout %s: %s", path, strerror(errno));
+	else
+		r = check_version(layout, problem);
+	if (r) {
+		layout_close(layout);
+		return r;
+	}
+	*out = layout;
+	return 0;
+}
+
+int layout_open_archive(const char *path, struct layout **out, struct problem *problem)
+{
+	struct layout *layout = new_layout(path);
+	int r;
+
+	if (!layout)
+		return -ENOMEM;
+	r = layout_archive_open(path, &layout->archive, problem);
+	if (!r)
+		r = check_version(layout, problem);
+	if (r) {
+		layout_close(layout);
+		return r;
+	}
+	*out = layout;
+	return 0;
+}
+
+/* Stages whose writer is gone: the lock of a stage dies with its process. */
+static void remove_old_stages(struct layout *layout)
+{
+	int fd = openat(layout->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_closedir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		cleanup_close int stage = -1;
+
+		if (strncmp(entry->d_name, STAGE_PREFIX, strlen(STAGE_PREFIX)))
+			continue;
+		stage = openat(layout->dir_fd, entry->d_name,
+			       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (stage < 0 || flock(stage, LOCK_EX | LOCK_NB))
+			continue;
+		if (remove_tree_at(layout->dir_fd, entry->d_name))
+			log_warning("OCI layout %s: %s, left from an interrupted run, could not "
+				    "be removed",
+				    layout->path, entry->d_name);
+	}
+}
+
+/* Lock held: nobody takes a stage for an old one between mkdir and flock. */
+static int make_stage(struct layout *layout)
+{
+	static atomic_uint serial;
+
+	snprintf(layout->stage_name, sizeof(layout->stage_name), STAGE_PREFIX "%d-%u",
+		 (int)getpid(), serial++);
+	if (mkdirat(layout->dir_fd, layout->stage_name, 0700))
+		return -errno;
+	layout->stage_fd = openat(layout->dir_fd, layout->stage_name,
+				  O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (layout->stage_fd < 0)
+		return -errno;
+	return flock(layout->stage_fd, LOCK_EX | LOCK_NB) ? -errno : 0;
+}
+
+int layout_write_file(struct layout *layout, const char *name, const void *bytes, size_t len)
+{
+	return write_file_durably_at(layout->dir_fd, name, bytes, len, 0644);
+}
+
+static int write_missing(struct layout *layout, const char *name, const char *text)
+{
+	if (!faccessat(layout->dir_fd, name, F_OK, 0))
+		return 0;
+	return layout_write_file(layout, name, text, strlen(text));
+}
+
+static int create_files(struct layout *layout)
+{
+	int r;
+
+	if (mkdirat(layout->dir_fd, "blobs", 0755) && errno != EEXIST)
+		return -errno;
+	r = write_missing(layout, "index.json",
+			  "{\"schemaVersion\":2,\"mediaType\":\"" OCI_MEDIA_INDEX
+			  "\",\"manifests\":[]}");
+	/* Last, since it is what makes the directory a layout. */
+	if (!r)
+		r = write_missing(layout, "oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}");
+	return r;
+}
+
+/* A directory that holds other things is not ours to write into. */
+static int check_creatable(struct layout *layout, struct problem *problem)
+{
+	int fd = openat(layout->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_closedir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+
+	if (!faccessat(layout->dir_fd, "oci-layout", F_OK, 0))
+		return check_version(layout, problem);
+	while (dir && (entry = readdir(dir))) {
+		const char *name = entry->d_name;
+
+		if (strcmp(name, ".") && strcmp(name, "..") && strcmp(name, "blobs") &&
+		    strncmp(name, "index.json", 10) &&
+		    strncmp(name, STAGE_PREFIX, strlen(STAGE_PREFIX)))
+			return problem_set(problem, -ENOTEMPTY,
+					   "%s is neither empty nor an OCI layout; name a new or "
+					   "empty directory",
+					   layout->path);
+	}
+	return 0;
+}
+
+static int prepare_writing(struct layout *layout, struct problem *problem)
+{
+	int r;
+
+	if (flock(layout->dir_fd, LOCK_EX))
+		return explain(layout, -errno, "lock", problem);
+	r = check_creatable(layout, problem);
+	if (r)
+		return r;
+	remove_old_stages(layout);
+	r = create_files(layout);
+	if (!r)
+		r = make_stage(layout);
+	flock(layout->dir_fd, LOCK_UN);
+	return r ? explain(layout, r, "write", problem) : 0;
+}
+
+int layout_create(const char *path, struct layout **out, struct problem *problem)
+{
+	struct layout *layout = new_layout(path);
+	int r;
+
+	if (!layout)
+		return -ENOMEM;
+	if (mkdir(path, 0755) && errno != EEXIST) {
+		r = problem_set(problem, -errno, "OCI layout %s: %s", path, strerror(errno));
+		layout_close(layout);
+		return r;
+	}
+	layout->dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (layout->dir_fd < 0)
+		r = problem_set(problem, -errno, "OCI layout %s: %s", path, strerror(errno));
+	else
+		r = prepare_writing(layout, problem);
+	if (r) {
+		layout_close(layout);
+		return r;
+	}
+	*out = layout;
+	return 0;
+}
+
+/* "sha256-HEX" in a stage, "blobs/sha256/HEX" in the layout. */
+enum { BLOB_NAME_SIZE = 16 + DIGEST_TEXT_SIZE };
+
+static void blob_name(const struct digest *digest, bool staged, char out[static BLOB_NAME_SIZE])
+{
+	char hex[DIGEST_TEXT_SIZE];
+
+	snprintf(out, BLOB_NAME_SIZE, staged ? "%s-%s" : "blobs/%s/%s",
+		 digest_algorithm_name(digest->algorithm), digest_format_hex(digest, hex));
+}
+
+static int open_file(int dirfd, const char *name, struct layout_blob *out)
+{
+	cleanup_close int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st))
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	out->size_bytes = (uint64_t)st.st_size;
+	out->off = 0;
+	out->fd = steal_fd(&fd);
+	return 0;
+}
+
+int layout_open_blob(struct layout *layout, const struct digest *digest, struct layout_blob *out)
+{
+	char name[BLOB_NAME_SIZE];
+	int r;
+
+	blob_name(digest, false, name);
+	if (layout->archive)
+		return layout_archive_open_member(layout->archive, name, out);
+	r = open_file(layout->dir_fd, name, out);
+	if (r != -ENOENT || layout->stage_fd < 0)
+		return r;
+	blob_name(digest, true, name);
+	r = open_file(layout->stage_fd, name, out);
+	if (r != -ENOENT)
+		return r;
+	/* Published in between by another thread. */
+	blob_name(digest, false, name);
+	return open_file(layout->dir_fd, name, out);
+}
+
+static int copy_bytes(int from, int to, uint64_t size_bytes)
+{
+	cleanup_free char *piece = NULL;
+	off_t off = 0;
+
+	while ((uint64_t)off < size_bytes) {
+		ssize_t n = copy_file_range(from, &off, to, NULL, size_bytes - (uint64_t)off, 0);
+
+		if (n > 0)
+			continue;
+		if (n == 0)
+			return -EIO;
+		if (errno == EINTR)
+			continue;
+		if (errno != EXDEV && errno != EINVAL && errno != EOPNOTSUPP && errno != ENOSYS)
+			return -errno;
+		break;
+	}
+	if ((uint64_t)off < size_bytes)
+		piece = malloc(COPY_BYTES);
+	while (piece && (uint64_t)off < size_bytes) {
+		uint64_t left = size_bytes - (uint64_t)off;
+		ssize_t n = pread(from, piece, left < COPY_BYTES ? left : COPY_BYTES, off);
+		int r;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		r = write_all(to, piece, (size_t)n);
+		if (r)
+			return r;
+		off += n;
+	}
+	return (uint64_t)off == size_bytes ? 0 : -ENOMEM;
+}
+
+int layout_put_blob(struct layout *layout, const struct digest *digest, int fd, uint64_t size_bytes,
+		    struct problem *problem)
+{
+	char temp[48], name[BLOB_NAME_SIZE];
+	int to, r;
+
+	snprintf(temp, sizeof(temp), "new-%u", layout->serial++);
+	to = openat(layout->stage_fd, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	if (to < 0)
+		return explain(layout, -errno, temp, problem);
+	r = copy_bytes(fd, to, size_bytes);
+	if (close(to) && !r)
+		r = -errno;
+	blob_name(digest, true, name);
+	if (!r && renameat(layout->stage_fd, temp, layout->stage_fd, name))
+		r = -errno;
+	if (!r)
+		return 0;
+	unlinkat(layout->stage_fd, temp, 0);
+	return explain(layout, r, name, problem);
+}
+
+/* Everything staged is on disk: give it its name. */
+static int move_staged(struct layout *layout, struct problem *problem)
+{
+	int fd = openat(layout->stage_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	cleanup_closedir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+
+	while (dir && !r && (entry = readdir(dir))) {
+		char name[BLOB_NAME_SIZE + 256];
+		const char *dash = strchr(entry->d_name, '-');
+
+		if (!dash || !strncmp(entry->d_name, "new-", 4))
+			continue;
+		snprintf(name, sizeof(name), "blobs/%.*s", (int)(dash - entry->d_name),
+			 entry->d_name);
+		if (mkdirat(layout->dir_fd, name, 0755) && errno != EEXIST)
+			return explain(layout, -errno, name, problem);
+		snprintf(name, sizeof(name), "blobs/%.*s/%s", (int)(dash - entry->d_name),
+			 entry->d_name, dash + 1);
+		if (renameat(layout->stage_fd, entry->d_name, layout->dir_fd, name))
+			r = explain(layout, -errno, name, problem);
+	}
+	return r;
+}
+
+int layout_publish(struct layout *layout, const char *tag, const char *media_type,
+		   const struct digest *digest, uint64_t size_bytes, struct problem *problem)
+{
+	cleanup_json json_t *descriptor = NULL;
+	int r;
+
+	if (layout->stage_fd < 0)
+		return problem_set(problem, -EROFS, "OCI layout %s was opened for reading",
+				   layout->path);
+	/* One sync for thousands of files; then the names, and those on disk before the tag. */
+	if (syncfs(layout->dir_fd))
+		return explain(layout, -errno, "sync", problem);
+	r = move_staged(layout, problem);
+	if (r || !tag)
+		return r;
+	if (syncfs(layout->dir_fd))
+		return explain(layout, -errno, "sync", problem);
+	descriptor = oci_descriptor_json(media_type, digest, size_bytes);
+	if (!descriptor || json_object_set_new(descriptor, "annotations", json_object()))
+		return -ENOMEM;
+	if (flock(layout->dir_fd, LOCK_EX))
+		return explain(layout, -errno, "lock", problem);
+	r = layout_index_replace(layout, tag, descriptor, problem);
+	flock(layout->dir_fd, LOCK_UN);
+	return r;
+}

@@ -12,3 +12,28 @@ noinst_LIBRARIES += %D%/libfusefrontend.a
 %C%_libfusefrontend_a_CFLAGS = $(AM_CFLAGS) $(FUSE_CFLAGS)
 
 FUSE_FRONTEND_LIBS = %D%/libfusefrontend.a $(FUSE_LIBS)
+
+# The client. libclient.a is everything but main(), so that tests can link it.
+noinst_LIBRARIES += %D%/libclient.a
+bin_PROGRAMS += intinode
+
+%C%_libclient_a_SOURCES = \
+	%D%/blobs.c %D%/blobs.h \
+	%D%/commands.h \
+	%D%/convert.c \
+	%D%/dirimage.c \
+	%D%/dirsource.c %D%/dirsource.h \
+	%D%/names.c %D%/names.h \
+	%D%/options.c %D%/options.h \
+	%D%/progress.c %D%/progress.h \
+	%D%/stubcmd.c \
+	%D%/thinimage.c %D%/thinimage.h \
+	%D%/thinlayer.c %D%/thinlayer.h \
+	%D%/thinmanifest.c %D%/thinmanifest.h \
+	%D%/thicklayer.c %D%/thicklayer.h \
+	%D%/thinref.c %D%/thinref.h \
+	%D%/uploader.c %D%/uploader.h
+
+intinode_SOURCES = %D%/main.c
+LIBCLIENT = %D%/libclient.a
+intinode_LDADD = $(LIBCLIENT) $(LIBINTINODE_LIBS)

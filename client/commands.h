@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The sub-commands, one file each; client/main.c has their table. */
+#pragma once
+
+#include "client/options.h"
+
+int command_convert(const struct command *command, int argc, char **argv);
+int command_stub(const struct command *command, int argc, char **argv);
+int command_thicken(const struct command *command, int argc, char **argv);
+int command_verify(const struct command *command, int argc, char **argv);
+
+extern const char convert_details[];
+extern const char stub_details[];
+extern const char thicken_details[];
+extern const char verify_details[];

@@ -267,18 +267,21 @@ static int refuse(const struct token_cache *cache, const struct token_host *host
 			   for_, repository, need->host);
 }
 
+/* All or nothing: policy and origin must always be those of the realm that is kept. */
 static int learn_bearer(struct token_host *host, struct token_need *need,
 			const struct challenge *challenge)
 {
-	char shown[256];
+	enum token_realm policy;
+	struct origin origin;
 	char *realm, *service;
+	char shown[256];
 
 	log_escape(shown, sizeof(shown), challenge->realm, strlen(challenge->realm));
-	if (origin_parse(challenge->realm, &host->realm_origin))
+	if (origin_parse(challenge->realm, &origin))
 		return problem_set(&need->problem, -EBADMSG,
 				   "its challenge names no usable token service ('%s')", shown);
-	host->realm_policy = token_realm_policy(&host->origin, &host->realm_origin);
-	if (host->realm_policy == TOKEN_REALM_REFUSED)
+	policy = token_realm_policy(&host->origin, &origin);
+	if (policy == TOKEN_REALM_REFUSED)
 		return problem_set(&need->problem, -EACCES,
 				   "unauthorized, and its token service '%s' is one that this "
 				   "registry may not send us to (plain http, or an inner address)",
@@ -294,6 +297,8 @@ static int learn_bearer(struct token_host *host, struct token_need *need,
 	free(host->service);
 	host->realm = realm;
 	host->service = service;
+	host->realm_origin = origin;
+	host->realm_policy = policy;
 	host->scheme = TOKEN_SCHEME_BEARER;
 	host->peer = need->peer;
 	return 0;

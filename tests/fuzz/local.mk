@@ -1,6 +1,8 @@
 # Fuzz targets: fuzz-NAME.c defines LLVMFuzzerTestOneInput(). With --enable-fuzz it is linked with
 # libFuzzer; otherwise with replay.c, and "make check" plays its corpus through it.
 fuzz_targets = \
+	%D%/fuzz-challenge \
+	%D%/fuzz-oci \
 	%D%/fuzz-reference \
 	%D%/fuzz-request \
 	%D%/fuzz-stub
@@ -15,6 +17,16 @@ else
 check_PROGRAMS += $(fuzz_targets)
 fuzz_main = %D%/replay.c
 endif
+
+%C%_fuzz_challenge_SOURCES = %D%/fuzz-challenge.c $(fuzz_main)
+%C%_fuzz_challenge_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/%D%/corpus/challenge"'
+%C%_fuzz_challenge_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_challenge_LDADD = $(FUZZ_LIBS)
+
+%C%_fuzz_oci_SOURCES = %D%/fuzz-oci.c $(fuzz_main)
+%C%_fuzz_oci_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/%D%/corpus/oci"'
+%C%_fuzz_oci_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_oci_LDADD = $(FUZZ_LIBS)
 
 %C%_fuzz_reference_SOURCES = %D%/fuzz-reference.c $(fuzz_main)
 %C%_fuzz_reference_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/%D%/corpus/reference"'

@@ -2,9 +2,15 @@ EXTRA_DIST += %D%/test.h
 
 if HAVE_CMOCKA
 unit_tests = \
+	%D%/test-auth \
+	%D%/test-blob \
+	%D%/test-challenge \
 	%D%/test-control \
+	%D%/test-fetch \
 	%D%/test-oci \
+	%D%/test-origin \
 	%D%/test-range \
+	%D%/test-registry \
 	%D%/test-route \
 	%D%/test-store \
 	%D%/test-stub
@@ -36,4 +42,32 @@ UNIT_LIBS = $(LIBINTINODE_LIBS) $(CMOCKA_LIBS)
 %C%_test_stub_SOURCES = %D%/test-stub.c
 %C%_test_stub_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_stub_LDADD = $(UNIT_LIBS)
+
+%C%_test_auth_SOURCES = %D%/test-auth.c
+%C%_test_auth_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_auth_LDADD = $(UNIT_LIBS)
+
+%C%_test_challenge_SOURCES = %D%/test-challenge.c
+%C%_test_challenge_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_challenge_LDADD = $(UNIT_LIBS)
+
+%C%_test_origin_SOURCES = %D%/test-origin.c
+%C%_test_origin_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_origin_LDADD = $(UNIT_LIBS)
+
+# These talk to tests/lib/badserver.py.
+bad_sources = %D%/badserver.c %D%/badserver.h %D%/fixture.c %D%/fixture.h
+BAD_CFLAGS = $(UNIT_CFLAGS) -DTEST_BADSERVER='"$(abs_top_srcdir)/tests/lib/badserver.py"'
+
+%C%_test_blob_SOURCES = %D%/test-blob.c $(bad_sources)
+%C%_test_blob_CFLAGS = $(BAD_CFLAGS)
+%C%_test_blob_LDADD = $(UNIT_LIBS)
+
+%C%_test_fetch_SOURCES = %D%/test-fetch.c $(bad_sources)
+%C%_test_fetch_CFLAGS = $(BAD_CFLAGS)
+%C%_test_fetch_LDADD = $(UNIT_LIBS)
+
+%C%_test_registry_SOURCES = %D%/test-registry.c $(bad_sources)
+%C%_test_registry_CFLAGS = $(BAD_CFLAGS)
+%C%_test_registry_LDADD = $(UNIT_LIBS)
 endif

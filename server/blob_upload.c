@@ -9,6 +9,8 @@
 #include "server/operations.h"
 #include "server/range.h"
 
+enum { ROOM_CHECK_MIN = 1024 * 1024 };
+
 static void add_session_headers(struct request *request)
 {
 	uint64_t size = upload_size(request->upload);
@@ -58,6 +60,17 @@ static bool read_digest(struct request *request, const char *key)
 	return true;
 }
 
+/* What cannot fit is refused before it is sent. */
+static void check_room(struct request *request)
+{
+	if (request->length <= ROOM_CHECK_MIN || request_is_answered(request) ||
+	    store_has_room(request->services->store, request->length))
+		return;
+	reply_failure(request, -ENOSPC, "upload");
+	if (request->method != METHOD_POST)
+		add_session_headers(request);
+}
+
 void uploads_post_begin(struct request *request)
 {
 	const char *from = route_query(&request->route, "from");
@@ -72,6 +85,8 @@ void uploads_post_begin(struct request *request)
 	if (!read_digest(request, "digest"))
 		return;
 	start_session(request, !request->has_digest);
+	if (request->has_digest)
+		check_room(request);
 	if (!request->upload || request->has_digest)
 		return;
 	reply_empty(request, 202);
@@ -229,6 +244,7 @@ void upload_patch_begin(struct request *request)
 {
 	acquire(request);
 	check_content_range(request);
+	check_room(request);
 }
 
 void upload_patch_finish(struct request *request)
@@ -254,6 +270,7 @@ void upload_put_begin(struct request *request)
 	}
 	acquire(request);
 	check_content_range(request);
+	check_room(request);
 }
 
 void upload_put_finish(struct request *request)

@@ -244,14 +244,16 @@ static enum MHD_Result on_body(struct request *request, const char *bytes, size_
 		if (request_is_answered(request)) {
 			request->stage = STAGE_DRAIN;
 			request->received = 0;
+			request->drain_max = BODY_DRAIN_FAILED_MAX;
 		}
 		return MHD_YES;
 	}
 	if (request->stage == STAGE_BODY) {
 		request->stage = STAGE_DRAIN;
 		request->received = len;
+		request->drain_max = BODY_DRAIN_MAX;
 	}
-	return request->received > BODY_DRAIN_MAX ? MHD_NO : MHD_YES;
+	return request->received > request->drain_max ? MHD_NO : MHD_YES;
 }
 
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url,

@@ -25,8 +25,13 @@
 enum {
 	/* Bytes of a body that are collected before they are stored and hashed. */
 	BODY_PIECE = 128 * 1024,
-	/* Read and dropped behind an early answer; a longer body loses its connection. */
+	/*
+	 * Read and dropped behind an answer, so that the client gets to see it. What is longer
+	 * is answered at once and loses its connection; behind a failure amid a body that was
+	 * welcome, when no answer is possible before its end, much more is read.
+	 */
 	BODY_DRAIN_MAX = 8 * 1024 * 1024,
+	BODY_DRAIN_FAILED_MAX = 1024 * 1024 * 1024,
 	LIST_PAGE_MAX = 1000,
 };
 
@@ -86,7 +91,8 @@ struct request {
 	bool has_body;
 	bool has_length;
 	uint64_t length;   /* Content-Length */
-	uint64_t received; /* of the body */
+	uint64_t received; /* of the body; while draining: dropped */
+	uint64_t drain_max;
 	/* The body, as far as it is collected. */
 	char *body; /* owned */
 	size_t body_len, body_size;

@@ -55,6 +55,9 @@ void store_close(struct store *store);
 int store_open_blob(const struct store *store, const struct digest *digest,
 		    uint64_t *size_bytes) must_check;
 
+/** store_has_room() - could @size_bytes fit on the disk? Saves an upload that cannot end well. */
+bool store_has_room(const struct store *store, uint64_t size_bytes);
+
 /** store_temp_create() - a file to write a blob to. End it with publish or discard. */
 int store_temp_create(struct store *store, struct store_temp *out) must_check;
 void store_temp_discard(struct store *store, struct store_temp *temp);

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 enum {
 	SHARD_PATH_SIZE = 16, /* "sha256/ab" */
@@ -46,6 +47,13 @@ int store_open_blob(const struct store *store, const struct digest *digest, uint
 	}
 	*size_bytes = (uint64_t)st.st_size;
 	return fd;
+}
+
+bool store_has_room(const struct store *store, uint64_t size_bytes)
+{
+	struct statvfs fs;
+
+	return fstatvfs(store->root_fd, &fs) || size_bytes / fs.f_frsize < fs.f_bfree;
 }
 
 int store_temp_create(struct store *store, struct store_temp *out)

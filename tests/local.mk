@@ -5,6 +5,7 @@ EXTRA_DIST += %D%/dist
 EXTRA_DIST += %D%/lib
 EXTRA_DIST += %D%/lint
 EXTRA_DIST += %D%/runner
+EXTRA_DIST += %D%/serve
 
 include %D%/unit/local.mk
 include %D%/fuzz/local.mk

@@ -8,9 +8,12 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
 #include "lib/log.h"
+
+#define OVERLAY_XATTR "trusted.overlay."
 
 enum { DEPTH_MAX = 4096, LIST_BYTES_MAX = 64 * 1024, VALUE_BYTES_MAX = 64 * 1024 };
 
@@ -117,7 +120,7 @@ static int copy_xattrs(const char *from, const char *to)
 	if (len < 0)
 		return errno == ENOTSUP ? 0 : -errno;
 	for (const char *name = names; name < names + len; name += strlen(name) + 1) {
-		if (!strncmp(name, "trusted.overlay.", 16))
+		if (!strncmp(name, OVERLAY_XATTR, strlen(OVERLAY_XATTR)))
 			continue;
 		size = lgetxattr(from, name, value, VALUE_BYTES_MAX);
 		if (size < 0 || lsetxattr(to, name, value, (size_t)size, 0))
@@ -215,6 +218,33 @@ static int make_subdir(struct walk *walk, int dirfd, int twinfd, const char *nam
 	return copy_metadata(dirfd, name, twinfd, name, st);
 }
 
+/* Would overlayfs take it for something else than what it is? */
+static int check_entry(int dirfd, const char *name, const struct stat *st, struct problem *problem)
+{
+	cleanup_free char *path = format_text("/proc/self/fd/%d/%s", dirfd, name);
+	cleanup_free char *names = malloc(LIST_BYTES_MAX);
+	char shown[300];
+	ssize_t len;
+
+	if (!path || !names)
+		return -ENOMEM;
+	log_escape(shown, sizeof(shown), name, strlen(name));
+	if (S_ISCHR(st->st_mode) && st->st_rdev == makedev(0, 0))
+		return problem_set(problem, -EINVAL,
+				   "'%s' is a device 0,0, which overlayfs takes for a whiteout; "
+				   "--frontend=fuse can show it",
+				   shown);
+	len = llistxattr(path, names, LIST_BYTES_MAX);
+	for (const char *p = names; p < names + len; p += strlen(p) + 1) {
+		if (!strncmp(p, OVERLAY_XATTR, strlen(OVERLAY_XATTR)))
+			return problem_set(problem, -EINVAL,
+					   "'%s' has the attribute %s, which would steer "
+					   "overlayfs; --frontend=fuse can show it",
+					   shown, p);
+	}
+	return len < 0 && errno != ENOTSUP ? -errno : 0;
+}
+
 static int make_entry(struct walk *walk, int dirfd, int twinfd, const char *name,
 		      const char *parent, int depth)
 {
@@ -227,6 +257,9 @@ static int make_entry(struct walk *walk, int dirfd, int twinfd, const char *name
 		return -ENOMEM;
 	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW))
 		return -errno;
+	r = check_entry(dirfd, name, &st, walk->problem);
+	if (r)
+		return r;
 	if (S_ISDIR(st.st_mode))
 		return make_subdir(walk, dirfd, twinfd, name, &st, path, depth);
 	if (!S_ISREG(st.st_mode))

@@ -14,6 +14,7 @@
 #include <linux/mount.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -290,9 +291,17 @@ int fuse_frontend_run(const struct fuse_frontend_options *options, int ready_fd,
 
 static _Noreturn void child(const struct fuse_frontend_options *options, int ready_fd)
 {
-	cleanup_close int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int null_fd;
 
+	/* What the caller has open, locks among it, is the caller's alone. */
+	if (dup2(ready_fd, STDERR_FILENO + 1) < 0)
+		_exit(1);
+	ready_fd = STDERR_FILENO + 1;
+	fcntl(ready_fd, F_SETFD, FD_CLOEXEC);
+	close_range((unsigned int)ready_fd + 1, ~0U, 0);
+	null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	setsid();
+	prctl(PR_SET_NAME, "intinode-fuse");
 	if (null_fd >= 0) {
 		dup2(null_fd, STDIN_FILENO);
 		dup2(null_fd, STDOUT_FILENO);

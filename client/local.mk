@@ -32,8 +32,19 @@ bin_PROGRAMS += intinode
 	%D%/thinmanifest.c %D%/thinmanifest.h \
 	%D%/thicklayer.c %D%/thicklayer.h \
 	%D%/thinref.c %D%/thinref.h \
+	%D%/bringup.c %D%/bringup.h \
+	%D%/dirtwin.c %D%/dirtwin.h \
+	%D%/frontend.c %D%/frontend.h \
+	%D%/host.c %D%/host.h \
+	%D%/layers.c %D%/layers.h \
+	%D%/prepare.c %D%/prepare.h \
+	%D%/tree.c %D%/tree.h \
+	%D%/unpack.c %D%/unpack.h \
+	%D%/mount.c \
+	%D%/overlay.c \
+	%D%/status.c \
 	%D%/uploader.c %D%/uploader.h
 
 intinode_SOURCES = %D%/main.c
 LIBCLIENT = %D%/libclient.a
-intinode_LDADD = $(LIBCLIENT) $(LIBINTINODE_LIBS)
+intinode_LDADD = $(LIBCLIENT) $(FUSE_FRONTEND_LIBS) $(LIBINTINODE_LIBS) $(ACL_LIBS)

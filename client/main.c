@@ -8,6 +8,11 @@
 #include "client/commands.h"
 
 static const struct command commands[] = {
+	{ "mount", "IMAGE|DIR MNT", "show an image whose files are fetched when they are opened",
+	  mount_details, command_mount },
+	{ "umount", "MNT...", "unmount it again", umount_details, command_umount },
+	{ "status", "", "what is mounted and fetched, and who waits for what", status_details,
+	  command_status },
 	{ "convert", "SRC DST", "make a thin image: files become stubs", convert_details,
 	  command_convert },
 	{ "stub", "FILE...", "say whether files are stubs, and whether they are cached",

@@ -1,1 +1,20 @@
-# intinode-fetchd
+# intinode-fetchd: supervisor, network worker and holder of descriptors in one binary.
+noinst_LIBRARIES += %D%/libfetchd.a
+
+%C%_libfetchd_a_SOURCES = \
+	%D%/controlserver.c %D%/controlserver.h \
+	%D%/fetch.c %D%/fetch.h \
+	%D%/keep.c %D%/keep.h \
+	%D%/miss.c %D%/miss.h \
+	%D%/mounts.c %D%/mounts.h \
+	%D%/options.c %D%/options.h \
+	%D%/pool.c %D%/pool.h \
+	%D%/source.c %D%/source.h \
+	%D%/supervisor.h \
+	%D%/worker.c \
+	%D%/workerlink.c %D%/workerlink.h
+%C%_libfetchd_a_CFLAGS = $(AM_CFLAGS) $(FUSE_CFLAGS)
+
+sbin_PROGRAMS += intinode-fetchd
+intinode_fetchd_SOURCES = %D%/main.c
+intinode_fetchd_LDADD = %D%/libfetchd.a $(LIBINTINODE_LIBS) $(FUSE_LIBS) $(EVENT_LIBS)

@@ -41,7 +41,7 @@ static void dir_free(struct dir *dir)
 
 void dir_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	const struct frontend *frontend = fuse_req_userdata(req);
+	const struct fuse_frontend *frontend = fuse_req_userdata(req);
 	int fd = node_open(frontend->nodes, ops_node(req, ino), O_RDONLY | O_DIRECTORY);
 	struct dir *dir = NULL;
 	int r;
@@ -103,7 +103,7 @@ static int add_plain(struct listing *listing, const struct dir *dir, const struc
  */
 static int add_plus(struct listing *listing, const struct dir *dir, const struct dirent *entry)
 {
-	struct frontend *frontend = fuse_req_userdata(listing->req);
+	struct fuse_frontend *frontend = fuse_req_userdata(listing->req);
 	struct fuse_entry_param param = { .attr_timeout = OPS_KEEP_S, .entry_timeout = OPS_KEEP_S };
 	size_t room = listing->size - listing->used, n;
 	struct node *node = NULL;

@@ -19,7 +19,7 @@ static void stub_digest(const struct stub *stub, struct digest *out)
 	memcpy(out->bytes, stub->sha256, sizeof(stub->sha256));
 }
 
-void file_init(struct frontend *frontend, struct fuse_conn_info *conn)
+void file_init(struct fuse_frontend *frontend, struct fuse_conn_info *conn)
 {
 	/*
 	 * Passthrough belongs here and in reply_open(): libfuse before 3.17 has no call for
@@ -42,7 +42,7 @@ static void reply_open(fuse_req_t req, const struct fuse_file_info *asked, int f
 }
 
 /* Return: a descriptor of the whole blob; -ENOENT also where what is there is not it. */
-static int open_blob(const struct frontend *frontend, const struct stub *stub)
+static int open_blob(const struct fuse_frontend *frontend, const struct stub *stub)
 {
 	struct digest digest;
 	struct stat st;
@@ -64,7 +64,7 @@ static int open_blob(const struct frontend *frontend, const struct stub *stub)
 void fuse_frontend_done(void *context, fuse_req_t req, const struct node *node,
 			const struct fuse_file_info *fi, int error)
 {
-	const struct frontend *frontend = context;
+	const struct fuse_frontend *frontend = context;
 	char text[DIGEST_TEXT_SIZE];
 	struct digest digest;
 	int fd;
@@ -88,7 +88,7 @@ void fuse_frontend_done(void *context, fuse_req_t req, const struct node *node,
 
 static void open_stub(fuse_req_t req, const struct node *node, const struct fuse_file_info *fi)
 {
-	const struct frontend *frontend = fuse_req_userdata(req);
+	const struct fuse_frontend *frontend = fuse_req_userdata(req);
 	int fd = open_blob(frontend, node->stub), r;
 
 	if (fd >= 0) {
@@ -110,7 +110,7 @@ static void open_stub(fuse_req_t req, const struct node *node, const struct fuse
 
 void file_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	const struct frontend *frontend = fuse_req_userdata(req);
+	const struct fuse_frontend *frontend = fuse_req_userdata(req);
 	const struct node *node = ops_node(req, ino);
 	int fd;
 

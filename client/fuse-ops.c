@@ -18,14 +18,14 @@
 
 struct node *ops_node(fuse_req_t req, fuse_ino_t ino)
 {
-	struct frontend *frontend = fuse_req_userdata(req);
+	struct fuse_frontend *frontend = fuse_req_userdata(req);
 
 	return ino == FUSE_ROOT_ID ? node_root(frontend->nodes) : (struct node *)(uintptr_t)ino;
 }
 
 static void ops_init(void *userdata, struct fuse_conn_info *conn)
 {
-	struct frontend *frontend = userdata;
+	struct fuse_frontend *frontend = userdata;
 	static const unsigned int wanted = FUSE_CAP_POSIX_ACL | FUSE_CAP_CACHE_SYMLINKS |
 					   FUSE_CAP_SPLICE_WRITE | FUSE_CAP_READDIRPLUS |
 					   FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_PARALLEL_DIROPS |
@@ -43,7 +43,7 @@ static void ops_init(void *userdata, struct fuse_conn_info *conn)
 
 static void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct frontend *frontend = fuse_req_userdata(req);
+	struct fuse_frontend *frontend = fuse_req_userdata(req);
 	struct fuse_entry_param entry = { .attr_timeout = OPS_KEEP_S, .entry_timeout = OPS_KEEP_S };
 	struct node *node;
 	int r;
@@ -67,7 +67,7 @@ static void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 static void ops_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
 {
-	struct frontend *frontend = fuse_req_userdata(req);
+	struct fuse_frontend *frontend = fuse_req_userdata(req);
 
 	if (ino != FUSE_ROOT_ID)
 		node_forget(frontend->nodes, ops_node(req, ino), n);
@@ -76,7 +76,7 @@ static void ops_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
 
 static void ops_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
 {
-	struct frontend *frontend = fuse_req_userdata(req);
+	struct fuse_frontend *frontend = fuse_req_userdata(req);
 
 	for (size_t i = 0; i < count; i++) {
 		if (forgets[i].ino != FUSE_ROOT_ID)
@@ -88,7 +88,7 @@ static void ops_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_da
 
 static void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct frontend *frontend = fuse_req_userdata(req);
+	struct fuse_frontend *frontend = fuse_req_userdata(req);
 	struct stat st;
 	int r = node_stat(frontend->nodes, ops_node(req, ino), &st);
 
@@ -101,7 +101,7 @@ static void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *f
 
 static void ops_readlink(fuse_req_t req, fuse_ino_t ino)
 {
-	struct frontend *frontend = fuse_req_userdata(req);
+	struct fuse_frontend *frontend = fuse_req_userdata(req);
 	const struct node *node = ops_node(req, ino);
 	cleanup_close int dir_fd = node_open_parent(frontend->nodes, node);
 	char target[PATH_MAX + 1];
@@ -122,7 +122,7 @@ static void ops_readlink(fuse_req_t req, fuse_ino_t ino)
 
 static void ops_statfs(fuse_req_t req, fuse_ino_t ino)
 {
-	const struct frontend *frontend = fuse_req_userdata(req);
+	const struct fuse_frontend *frontend = fuse_req_userdata(req);
 	struct statvfs st;
 
 	(void)ino;
@@ -139,7 +139,7 @@ static void ops_statfs(fuse_req_t req, fuse_ino_t ino)
  */
 static int xattr_path(fuse_req_t req, const struct node *node, char path[static 64 + NAME_MAX])
 {
-	const struct frontend *frontend = fuse_req_userdata(req);
+	const struct fuse_frontend *frontend = fuse_req_userdata(req);
 	int dir_fd = node_open_parent(frontend->nodes, node);
 
 	if (dir_fd >= 0)

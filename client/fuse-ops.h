@@ -6,19 +6,19 @@
 #include "client/fuse-node.h"
 #include "lib/cache.h"
 
-struct frontend {
+struct fuse_frontend {
 	struct node_table *nodes;
 	struct cache *cache;
 	struct miss_queue *misses;
 	const char *cache_path; /* for messages */
 	int root_fd;
 	/* Called when the kernel has asked for the first time: the mount answers. */
-	void (*ready)(struct frontend *frontend);
+	void (*ready)(struct fuse_frontend *frontend);
 };
 
-/* The userdata of their session is a struct frontend. */
+/* The userdata of their session is a struct fuse_frontend. */
 extern const struct fuse_lowlevel_ops fuse_frontend_ops;
 
-/** fuse_frontend_done() - miss_options.done of the queue that belongs to a struct frontend. */
+/** fuse_frontend_done() - miss_options.done of the queue that belongs to a struct fuse_frontend. */
 void fuse_frontend_done(void *context, fuse_req_t req, const struct node *node,
 			const struct fuse_file_info *fi, int error);

@@ -35,7 +35,7 @@ struct ready_message {
 
 /* One front end in a process. */
 struct server {
-	struct frontend frontend;
+	struct fuse_frontend frontend;
 	const struct fuse_frontend_options *options;
 	struct fuse_session *session;
 	int ready_fd;
@@ -88,7 +88,7 @@ static void leave_terminal(const struct server *server)
 		log_debug("fuse: chdir: %s", strerror(errno));
 }
 
-static void server_ready(struct frontend *frontend)
+static void server_ready(struct fuse_frontend *frontend)
 {
 	struct server *server = container_of(frontend, struct server, frontend);
 
@@ -219,7 +219,7 @@ static int resolve_paths(struct server *server, struct problem *problem)
 static int prepare(struct server *server, struct problem *problem)
 {
 	const struct fuse_frontend_options *options = server->options;
-	struct frontend *frontend = &server->frontend;
+	struct fuse_frontend *frontend = &server->frontend;
 	struct miss_options misses = {
 		.mount_id = options->mount_id,
 		.timeout_ms = options->timeout_ms ? options->timeout_ms : FUSE_FRONTEND_TIMEOUT_MS,

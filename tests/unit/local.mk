@@ -6,6 +6,7 @@ unit_tests = \
 	%D%/test-blob \
 	%D%/test-challenge \
 	%D%/test-control \
+	%D%/test-fuse-node \
 	%D%/test-fetch \
 	%D%/test-oci \
 	%D%/test-origin \
@@ -22,6 +23,10 @@ UNIT_LIBS = $(LIBINTINODE_LIBS) $(CMOCKA_LIBS)
 %C%_test_control_SOURCES = %D%/test-control.c
 %C%_test_control_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_control_LDADD = $(UNIT_LIBS)
+
+%C%_test_fuse_node_SOURCES = %D%/test-fuse-node.c
+%C%_test_fuse_node_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_fuse_node_LDADD = $(FUSE_FRONTEND_LIBS) $(UNIT_LIBS)
 
 %C%_test_oci_SOURCES = %D%/test-oci.c
 %C%_test_oci_CFLAGS = $(UNIT_CFLAGS)

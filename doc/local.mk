@@ -1,2 +1,2 @@
 EXTRA_DIST += %D%/ARCHITECTURE.md
-dist_man_MANS += %D%/intinode.1 %D%/intinode-serve.8 %D%/intinode-fetchd.8
+dist_man_MANS += %D%/intinode.1 %D%/intinode-serve.8 %D%/intinode-fetchd.8 %D%/intinode-frontends.7

@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "client/fuse-passthrough.h"
 #include "lib/log.h"
 
 static void stub_digest(const struct stub *stub, struct digest *out)
@@ -19,26 +20,27 @@ static void stub_digest(const struct stub *stub, struct digest *out)
 	memcpy(out->bytes, stub->sha256, sizeof(stub->sha256));
 }
 
-void file_init(struct fuse_frontend *frontend, struct fuse_conn_info *conn)
+/* The file handle: the descriptor, and whether reads pass it by. */
+static const uint64_t passes_flag = UINT64_C(1) << 32;
+
+static int fd_of(const struct fuse_file_info *fi)
 {
-	/*
-	 * Passthrough belongs here and in reply_open(): libfuse before 3.17 has no call for
-	 * it, so every read comes to file_read().
-	 */
-	(void)frontend;
-	(void)conn;
+	return (int)(uint32_t)fi->fh;
 }
 
 /* Takes @fd. The kernel keeps the pages over a close: what is behind them cannot change. */
-static void reply_open(fuse_req_t req, const struct fuse_file_info *asked, int fd)
+static void reply_open(struct fuse_frontend *frontend, fuse_req_t req, struct node *node,
+		       const struct fuse_file_info *asked, int fd)
 {
 	struct fuse_file_info fi = *asked;
+	bool passes = passthrough_open(frontend, req, node, fd, &fi);
 
-	fi.fh = (uint64_t)fd;
-	fi.keep_cache = 1;
+	fi.fh = (uint64_t)fd | (passes ? passes_flag : 0);
+	if (!fuse_reply_open(req, &fi))
+		return;
 	/* Not delivered (the caller is gone): there will be no release. */
-	if (fuse_reply_open(req, &fi))
-		close(fd);
+	passthrough_release(frontend, NULL, node, passes);
+	close(fd);
 }
 
 /* Return: a descriptor of the whole blob; -ENOENT also where what is there is not it. */
@@ -61,10 +63,10 @@ static int open_blob(const struct fuse_frontend *frontend, const struct stub *st
 	return r ? r : fd;
 }
 
-void fuse_frontend_done(void *context, fuse_req_t req, const struct node *node,
+void fuse_frontend_done(void *context, fuse_req_t req, struct node *node,
 			const struct fuse_file_info *fi, int error)
 {
-	const struct fuse_frontend *frontend = context;
+	struct fuse_frontend *frontend = context;
 	char text[DIGEST_TEXT_SIZE];
 	struct digest digest;
 	int fd;
@@ -75,7 +77,7 @@ void fuse_frontend_done(void *context, fuse_req_t req, const struct node *node,
 	}
 	fd = open_blob(frontend, node->stub);
 	if (fd >= 0) {
-		reply_open(req, fi, fd);
+		reply_open(frontend, req, node, fi, fd);
 		return;
 	}
 	stub_digest(node->stub, &digest);
@@ -86,13 +88,13 @@ void fuse_frontend_done(void *context, fuse_req_t req, const struct node *node,
 	fuse_reply_err(req, EIO);
 }
 
-static void open_stub(fuse_req_t req, const struct node *node, const struct fuse_file_info *fi)
+static void open_stub(fuse_req_t req, struct node *node, const struct fuse_file_info *fi)
 {
-	const struct fuse_frontend *frontend = fuse_req_userdata(req);
+	struct fuse_frontend *frontend = fuse_req_userdata(req);
 	int fd = open_blob(frontend, node->stub), r;
 
 	if (fd >= 0) {
-		reply_open(req, fi, fd);
+		reply_open(frontend, req, node, fi, fd);
 		return;
 	}
 	if (fd != -ENOENT) {
@@ -110,8 +112,8 @@ static void open_stub(fuse_req_t req, const struct node *node, const struct fuse
 
 void file_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	const struct fuse_frontend *frontend = fuse_req_userdata(req);
-	const struct node *node = ops_node(req, ino);
+	struct fuse_frontend *frontend = fuse_req_userdata(req);
+	struct node *node = ops_node(req, ino);
 	int fd;
 
 	if ((fi->flags & O_ACCMODE) != O_RDONLY) {
@@ -126,7 +128,7 @@ void file_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (fd < 0)
 		fuse_reply_err(req, -fd);
 	else
-		reply_open(req, fi, fd);
+		reply_open(frontend, req, node, fi, fd);
 }
 
 void file_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
@@ -135,14 +137,14 @@ void file_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fu
 
 	(void)ino;
 	buffer.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
-	buffer.buf[0].fd = (int)fi->fh;
+	buffer.buf[0].fd = fd_of(fi);
 	buffer.buf[0].pos = off;
 	fuse_reply_data(req, &buffer, 0);
 }
 
 void file_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
 {
-	off_t r = lseek((int)fi->fh, off, whence);
+	off_t r = lseek(fd_of(fi), off, whence);
 
 	(void)ino;
 	if (r < 0)
@@ -153,7 +155,7 @@ void file_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fu
 
 void file_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	(void)ino;
-	close((int)fi->fh);
+	passthrough_release(fuse_req_userdata(req), req, ops_node(req, ino), fi->fh & passes_flag);
+	close(fd_of(fi));
 	fuse_reply_err(req, 0);
 }

@@ -10,9 +10,6 @@ enum { OPS_KEEP_S = 24 * 60 * 60 };
 /** ops_node() - the node behind an inode number of the kernel's. */
 struct node *ops_node(fuse_req_t req, fuse_ino_t ino);
 
-/** file_init() - what the kernel can do for open files. */
-void file_init(struct fuse_frontend *frontend, struct fuse_conn_info *conn);
-
 void file_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void file_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
 void file_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi);

@@ -35,8 +35,8 @@ enum {
 
 struct waiter {
 	struct waiter *next;
-	fuse_req_t req;		 /* owned until answered */
-	const struct node *node; /* borrowed: the request holds it */
+	fuse_req_t req;	   /* owned until answered */
+	struct node *node; /* borrowed: the request holds it */
 	struct fuse_file_info fi;
 	int64_t deadline_ms;
 };
@@ -403,7 +403,7 @@ void miss_queue_free(struct miss_queue *queue)
 	free(queue);
 }
 
-int miss_queue_add(struct miss_queue *queue, fuse_req_t req, const struct node *node,
+int miss_queue_add(struct miss_queue *queue, fuse_req_t req, struct node *node,
 		   const struct fuse_file_info *fi)
 {
 	struct waiter *waiter = calloc(1, sizeof(*waiter));

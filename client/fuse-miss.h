@@ -21,7 +21,7 @@ struct miss_options {
 	 * Answers @req, once: the blob is in the cache where @error is 0, else it is the
 	 * errno (positive) for the caller. Runs in the queue's thread; must not block.
 	 */
-	void (*done)(void *context, fuse_req_t req, const struct node *node,
+	void (*done)(void *context, fuse_req_t req, struct node *node,
 		     const struct fuse_file_info *fi, int error);
 	void *context; /* borrowed */
 };
@@ -39,5 +39,5 @@ void miss_queue_free(struct miss_queue *queue);
  * business: they must not make an open fail that would succeed on a disk).
  * Return: 0; -ENFILE, -ENOMEM: the caller answers.
  */
-int miss_queue_add(struct miss_queue *queue, fuse_req_t req, const struct node *node,
+int miss_queue_add(struct miss_queue *queue, fuse_req_t req, struct node *node,
 		   const struct fuse_file_info *fi) must_check;

@@ -15,7 +15,7 @@
 
 struct node_table;
 
-/* Everything but n_* is fixed from birth, and a node outlives its children: readable
+/* But for what is marked, all is fixed from birth, and a node outlives its children: readable
  * without the lock by who holds a lookup of it, as every request does. */
 struct node {
 	struct node *next;   /* in its bucket; under lock */
@@ -24,8 +24,11 @@ struct node {
 	ino_t ino;
 	uint64_t n_lookups;  /* what the kernel holds; under lock */
 	uint64_t n_children; /* under lock */
-	struct stub *stub;   /* owned; NULL for an ordinary file */
-	char name[];	     /* "." for the root */
+	/* How it is open just now; under fuse-passthrough.c's lock. */
+	uint32_t n_plain, n_passing;
+	int backing_id;
+	struct stub *stub; /* owned; NULL for an ordinary file */
+	char name[];	   /* "." for the root */
 };
 
 /** node_table_new() - with the root, for the tree at @root_fd (borrowed). NULL: no memory. */

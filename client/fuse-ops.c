@@ -14,6 +14,7 @@
 #include <sys/xattr.h>
 
 #include "client/fuse-file.h"
+#include "client/fuse-passthrough.h"
 #include "lib/log.h"
 
 struct node *ops_node(fuse_req_t req, fuse_ino_t ino)
@@ -37,7 +38,7 @@ static void ops_init(void *userdata, struct fuse_conn_info *conn)
 	if (!(conn->capable & FUSE_CAP_POSIX_ACL))
 		log_warning("fuse: this kernel does not enforce access control lists of FUSE "
 			    "mounts; only mode bits are");
-	file_init(frontend, conn);
+	passthrough_init(frontend, conn);
 	frontend->ready(frontend);
 }
 

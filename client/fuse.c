@@ -269,7 +269,9 @@ int fuse_frontend_run(const struct fuse_frontend_options *options, int ready_fd,
 		      struct problem *problem)
 {
 	struct server server = {
-		.frontend = { .root_fd = -1, .ready = server_ready },
+		.frontend = { .root_fd = -1,
+			      .ready = server_ready,
+			      .passthrough_lock = PTHREAD_MUTEX_INITIALIZER },
 		.options = options,
 		.ready_fd = ready_fd,
 	};

@@ -8,6 +8,7 @@ noinst_LIBRARIES += %D%/libfusefrontend.a
 	%D%/fuse-miss.c %D%/fuse-miss.h \
 	%D%/fuse-node.c %D%/fuse-node.h \
 	%D%/fuse-ops.c %D%/fuse-ops.h \
+	%D%/fuse-passthrough.c %D%/fuse-passthrough.h \
 	%D%/fuse-version.h
 %C%_libfusefrontend_a_CFLAGS = $(AM_CFLAGS) $(FUSE_CFLAGS)
 

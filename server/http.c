@@ -278,7 +278,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 	return finish(request);
 }
 
-static void on_library_log(void *cls, const char *fmt, va_list ap)
+static void printf_like(2, 0) on_library_log(void *cls, const char *fmt, va_list ap)
 {
 	char line[512], shown[600];
 

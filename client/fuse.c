@@ -47,7 +47,7 @@ struct server {
 static struct problem libfuse_said;
 static bool mounted;
 
-static void log_libfuse(enum fuse_log_level level, const char *fmt, va_list ap)
+static void printf_like(2, 0) log_libfuse(enum fuse_log_level level, const char *fmt, va_list ap)
 {
 	char text[512];
 	size_t len;

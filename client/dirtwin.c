@@ -175,11 +175,12 @@ static int make_stub(struct walk *walk, int dirfd, int twinfd, const char *name,
 	fd = openat(twinfd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
-	r = tree_make_metacopy(fd, stub);
+	r = ftruncate(fd, (off_t)stub->size_bytes) ? -errno
+						   : copy_metadata(dirfd, name, twinfd, name, st);
+	if (!r)
+		r = tree_make_metacopy(fd, stub);
 	if (close(fd) && !r)
 		r = -errno;
-	if (!r)
-		r = copy_metadata(dirfd, name, twinfd, name, st);
 	if (!r)
 		r = tree_note_stub(walk->tree, stub);
 	if (r || st->st_nlink < 2)

@@ -314,8 +314,7 @@ int tree_make_metacopy(int fd, const struct stub *stub)
 
 	memcpy(digest.bytes, stub->sha256, SHA256_BYTES);
 	snprintf(redirect, sizeof(redirect), "/sha256/%s", digest_format_hex(&digest, hex));
-	if (ftruncate(fd, (off_t)stub->size_bytes) ||
-	    fsetxattr(fd, OVERLAY_XATTR "metacopy", "", 0, 0) ||
+	if (fsetxattr(fd, OVERLAY_XATTR "metacopy", "", 0, 0) ||
 	    fsetxattr(fd, OVERLAY_XATTR "redirect", redirect, strlen(redirect), 0))
 		return -errno;
 	return 0;
@@ -352,12 +351,12 @@ static int pwrite_all(int fd, const void *bytes, size_t len, off_t off)
 }
 
 /* A file that may be a stub: at most STUB_SIZE_MAX bytes, so it is read first. */
-static int write_small(struct tree *tree, const struct tree_entry *entry, int fd)
+static int write_small(struct tree *tree, const struct tree_entry *entry, int fd, struct stub *stub,
+		       bool *is_stub)
 {
 	char text[STUB_SIZE_MAX];
 	size_t size = (size_t)entry->st.st_size;
 	const void *bytes;
-	struct stub stub;
 	size_t len;
 	off_t off;
 	int r;
@@ -370,16 +369,17 @@ static int write_small(struct tree *tree, const struct tree_entry *entry, int fd
 	}
 	if (r < 0)
 		return r;
-	if (!stub_parse(text, size, &stub))
-		return pwrite_all(fd, text, size, 0);
-	r = tree_note_stub(tree, &stub);
+	*is_stub = stub_parse(text, size, stub);
+	r = *is_stub ? tree_note_stub(tree, stub) : 0;
 	if (r)
 		return r;
-	return tree->kind == TREE_TWIN ? tree_make_metacopy(fd, &stub)
-				       : pwrite_all(fd, text, size, 0);
+	if (*is_stub && tree->kind == TREE_TWIN)
+		return ftruncate(fd, (off_t)stub->size_bytes) ? -errno : 0;
+	return pwrite_all(fd, text, size, 0);
 }
 
-static int write_content(struct tree *tree, const struct tree_entry *entry, int fd)
+static int write_content(struct tree *tree, const struct tree_entry *entry, int fd,
+			 struct stub *stub, bool *is_stub)
 {
 	const void *bytes;
 	size_t len;
@@ -387,7 +387,7 @@ static int write_content(struct tree *tree, const struct tree_entry *entry, int 
 	int r;
 
 	if (entry->st.st_size <= STUB_SIZE_MAX)
-		return write_small(tree, entry, fd);
+		return write_small(tree, entry, fd, stub, is_stub);
 	while ((r = entry->read(entry->context, &bytes, &len, &off)) > 0) {
 		r = pwrite_all(fd, bytes, len, off);
 		if (r)
@@ -494,10 +494,16 @@ static int make_regular(struct tree *tree, const struct tree_entry *entry, int d
 			const char *name)
 {
 	int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600), r;
+	bool is_stub = false;
+	struct stub stub;
 
 	if (fd < 0)
 		return -errno;
-	r = write_content(tree, entry, fd);
+	r = write_content(tree, entry, fd, &stub, &is_stub);
+	if (!r)
+		r = set_metadata(entry, dir_fd, name);
+	if (!r && is_stub && tree->kind == TREE_TWIN)
+		r = tree_make_metacopy(fd, &stub);
 	return close(fd) && !r ? -errno : r;
 }
 
@@ -583,7 +589,10 @@ static int add(struct tree *tree, const struct tree_entry *entry, const char *pa
 				r = make_node(tree, entry, dir_fd, name);
 		}
 	}
-	return r || entry->hardlink ? r : set_metadata(entry, dir_fd, name);
+	/* Regular files have theirs already, before their last attributes. */
+	if (r || entry->hardlink || S_ISREG(entry->st.st_mode))
+		return r;
+	return set_metadata(entry, dir_fd, name);
 }
 
 int tree_add(struct tree *tree, const struct tree_entry *entry, struct problem *problem)

@@ -72,7 +72,11 @@ int tree_write_tables(struct tree *tree, int dirfd) must_check;
 /** tree_note_stub() - count a stub that is not written here (a twin's original). */
 int tree_note_stub(struct tree *tree, const struct stub *stub) must_check;
 
-/** tree_make_metacopy() - @fd, an empty file, becomes the twin of @stub. */
+/**
+ * tree_make_metacopy() - @fd, an empty file whose metadata is set otherwise, becomes the twin
+ * of @stub. Last of all: so its attributes are listed in the order that the image gave them.
+ * Its size has to be set before (a file's capabilities go when its size changes).
+ */
 int tree_make_metacopy(int fd, const struct stub *stub) must_check;
 
 /** tree_stub_count(), tree_stub_bytes() - stubs added so far, and the content they stand for. */

@@ -31,6 +31,7 @@ bin_PROGRAMS += intinode
 	%D%/thinimage.c %D%/thinimage.h \
 	%D%/thinlayer.c %D%/thinlayer.h \
 	%D%/thinmanifest.c %D%/thinmanifest.h \
+	%D%/thicken.c \
 	%D%/thicklayer.c %D%/thicklayer.h \
 	%D%/thinref.c %D%/thinref.h \
 	%D%/bringup.c %D%/bringup.h \
@@ -44,7 +45,9 @@ bin_PROGRAMS += intinode
 	%D%/mount.c \
 	%D%/overlay.c \
 	%D%/status.c \
-	%D%/uploader.c %D%/uploader.h
+	%D%/thinscan.c %D%/thinscan.h \
+	%D%/uploader.c %D%/uploader.h \
+	%D%/verify.c
 
 intinode_SOURCES = %D%/main.c
 LIBCLIENT = %D%/libclient.a

@@ -15,6 +15,9 @@ static const struct command commands[] = {
 	  command_status },
 	{ "convert", "SRC DST", "make a thin image: files become stubs", convert_details,
 	  command_convert },
+	{ "thicken", "SRC DST", "make the full image again", thicken_details, command_thicken },
+	{ "verify", "REF", "check that every file of a thin image can be fetched", verify_details,
+	  command_verify },
 	{ "stub", "FILE...", "say whether files are stubs, and whether they are cached",
 	  stub_details, command_stub },
 };

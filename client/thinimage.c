@@ -260,6 +260,7 @@ static int put_thin_manifest(struct image *image, const struct digest *config, s
 	struct thin_manifest thin = {
 		.full = &image->full,
 		.source = &image->source,
+		.source_size = image->full_len,
 		.config = config,
 		.config_len = config_len,
 		.layers = image->layers,

@@ -52,6 +52,7 @@ static json_t *make_annotations(const struct thin_manifest *thin)
 	    json_object_set_new(annotations, INTINODE_ANNOTATION_VERSION, json_string("1")) ||
 	    json_object_set_new(annotations, INTINODE_ANNOTATION_SOURCE,
 				json_string(digest_format(thin->source, text))) ||
+	    set_count(annotations, INTINODE_ANNOTATION_SOURCE_SIZE, thin->source_size) ||
 	    set_count(annotations, INTINODE_ANNOTATION_STUBS, n_stubs) ||
 	    set_count(annotations, INTINODE_ANNOTATION_BYTES, bytes))
 		return NULL;

@@ -19,6 +19,7 @@ char *thin_config_text(const char *config, size_t config_len, const struct thin_
 struct thin_manifest {
 	const struct oci_document *full; /* its annotations are kept */
 	const struct digest *source;	 /* of the full manifest */
+	uint64_t source_size;
 	const struct digest *config;
 	size_t config_len;
 	const struct thin_layer *layers;

@@ -20,28 +20,38 @@ void thin_ref_free(struct thin_ref *ref)
 	*ref = (struct thin_ref){ .n_images = 0 };
 }
 
+static int read_source(struct thin_ref_image *image, struct problem *problem)
+{
+	const json_t *annotations = image->document.annotations;
+	const char *digest = json_get_string(annotations, INTINODE_ANNOTATION_SOURCE);
+	const char *size = json_get_string(annotations, INTINODE_ANNOTATION_SOURCE_SIZE);
+
+	if (!digest || digest_parse(digest, strlen(digest), &image->source) || !size ||
+	    strspn(size, "0123456789") != strlen(size) || strlen(size) > 9)
+		return problem_set(problem, -EBADMSG,
+				   "the thin manifest does not say which full image it was made "
+				   "of (annotations " INTINODE_ANNOTATION_SOURCE
+				   " and " INTINODE_ANNOTATION_SOURCE_SIZE ")");
+	image->source_size = strtoull(size, NULL, 10);
+	return 0;
+}
+
 /* Takes @manifest over when it is a thin image. Return: 1, 0 it is not, -errno. */
 static int add_image(struct thin_ref *ref, struct registry_manifest *manifest, json_t *platform,
 		     struct problem *problem)
 {
 	struct thin_ref_image *image = &ref->images[ref->n_images];
-	const char *source;
 	int r;
 
 	r = oci_document_parse(manifest->bytes, manifest->size_bytes, manifest->media_type,
 			       &image->document, problem);
 	if (r)
 		return r;
-	source = json_get_string(image->document.annotations, INTINODE_ANNOTATION_SOURCE);
-	if (image->document.kind != OCI_KIND_MANIFEST || !oci_is_thin(&image->document)) {
+	if (image->document.kind == OCI_KIND_MANIFEST && oci_is_thin(&image->document))
+		r = read_source(image, problem) ?: 1;
+	if (r <= 0) {
 		oci_document_free(&image->document);
-		return 0;
-	}
-	if (!source || digest_parse(source, strlen(source), &image->source)) {
-		oci_document_free(&image->document);
-		return problem_set(problem, -EBADMSG,
-				   "the thin manifest's annotation " INTINODE_ANNOTATION_SOURCE
-				   " is not a digest");
+		return r;
 	}
 	image->manifest = *manifest;
 	*manifest = (struct registry_manifest){ .bytes = NULL };

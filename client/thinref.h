@@ -7,8 +7,9 @@
 struct thin_ref_image {
 	struct registry_manifest manifest; /* owned */
 	struct oci_document document;	   /* owned */
-	struct digest source;		   /* of the full manifest */
-	json_t *platform;		   /* owned; NULL where no index says */
+	struct digest source;		   /* of the full manifest, which is a blob here */
+	uint64_t source_size;
+	json_t *platform; /* owned; NULL where no index says */
 };
 
 struct thin_ref {

@@ -47,7 +47,7 @@ static void drop_content(void *job)
 static int send_content(struct uploader *uploader, struct image_store *store,
 			struct content *content, struct problem *problem)
 {
-	int fd, r = image_has_blob(store, &content->digest, problem);
+	int r = image_has_blob(store, &content->digest, problem);
 
 	if (r < 0)
 		return r;
@@ -56,10 +56,12 @@ static int send_content(struct uploader *uploader, struct image_store *store,
 		uploader->there_bytes += content->size_bytes;
 		return 0;
 	}
-	fd = content_fd(content);
-	if (fd < 0)
-		return problem_set(problem, fd, "memory for a blob: %s", strerror(-fd));
-	r = image_put_blob(store, &content->digest, fd, content->size_bytes, NULL, NULL, problem);
+	if (content->bytes)
+		r = image_put_bytes(store, &content->digest, content->bytes,
+				    (size_t)content->size_bytes, problem);
+	else
+		r = image_put_blob(store, &content->digest, content->fd, content->size_bytes, NULL,
+				   NULL, problem);
 	if (r)
 		return r;
 	uploader->n_sent++;

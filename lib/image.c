@@ -8,11 +8,11 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "lib/layout.h"
 #include "lib/log.h"
-#include "lib/spool.h"
 
 /* Copied, since a clone needs them after the caller's are gone. */
 struct options {
@@ -201,23 +201,29 @@ int image_get_manifest(struct image_store *store, const char *version,
 				     version, out, problem);
 }
 
-/* A manifest of a layout is a blob; it needs a descriptor to be put from. */
+int image_get_referrers(struct image_store *store, const struct digest *subject,
+			struct registry_manifest *out, struct problem *problem)
+{
+	const struct reference *reference = &store->reference;
+
+	if (store->layout)
+		return problem_set(problem, -ENOENT, "an OCI layout has no list of referrers");
+	return registry_get_referrers(store->registry, reference->host, reference->repository,
+				      subject, out, problem);
+}
+
+/* A manifest of a layout is a blob like others. */
 static int put_layout_manifest(struct image_store *store, const char *tag, const char *media_type,
 			       const void *bytes, size_t len, struct problem *problem)
 {
-	struct content content = { .fd = -1, .bytes = (char *)(uintptr_t)bytes, .size_bytes = len };
-	int fd, r = digest_compute(DIGEST_SHA256, bytes, len, &content.digest);
+	struct digest digest;
+	int r = digest_compute(DIGEST_SHA256, bytes, len, &digest);
 
-	if (r)
-		return r;
-	fd = content_fd(&content);
-	if (fd < 0)
-		return problem_set(problem, fd, "memory for a manifest: %s", strerror(-fd));
-	r = layout_put_blob(store->layout, &content.digest, fd, len, problem);
-	close(fd);
+	if (!r)
+		r = layout_put_bytes(store->layout, &digest, bytes, len, problem);
 	if (r || !tag)
 		return r;
-	return layout_publish(store->layout, tag, media_type, &content.digest, len, problem);
+	return layout_publish(store->layout, tag, media_type, &digest, len, problem);
 }
 
 int image_put_manifest(struct image_store *store, const char *tag, const char *media_type,
@@ -270,6 +276,28 @@ int image_put_blob(struct image_store *store, const struct digest *digest, int f
 	if (!r && progress)
 		progress(context, (int64_t)size_bytes);
 	return r;
+}
+
+int image_put_bytes(struct image_store *store, const struct digest *digest, const void *bytes,
+		    size_t len, struct problem *problem)
+{
+	int fd, r;
+
+	if (store->layout)
+		return layout_put_bytes(store->layout, digest, bytes, len, problem);
+	fd = memfd_create("blob", MFD_CLOEXEC);
+	if (fd < 0)
+		return problem_set(problem, -errno, "memory for a blob: %s", strerror(errno));
+	r = write_all(fd, bytes, len);
+	if (!r)
+		r = image_put_blob(store, digest, fd, len, NULL, NULL, problem);
+	close(fd);
+	return r;
+}
+
+const char *image_temp_dir(const struct image_store *store)
+{
+	return store->temp_dir ? store->temp_dir : store->layout ? store->reference.path : NULL;
 }
 
 /* Bytes of a layout's blob into the sink, hashed on the way. */

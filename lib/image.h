@@ -41,6 +41,13 @@ void image_store_close(struct image_store *store);
 int image_get_manifest(struct image_store *store, const char *version,
 		       struct registry_manifest *out, struct problem *problem) must_check;
 
+/**
+ * image_get_referrers() - an index of what refers to the manifest @subject.
+ * Return: 0; -ENOENT (nothing does; always so in an OCI layout); -errno.
+ */
+int image_get_referrers(struct image_store *store, const struct digest *subject,
+			struct registry_manifest *out, struct problem *problem) must_check;
+
 /** image_put_manifest() - under its digest, and under @tag where that is not NULL. */
 int image_put_manifest(struct image_store *store, const char *tag, const char *media_type,
 		       const void *bytes, size_t len, struct problem *problem) must_check;
@@ -53,6 +60,16 @@ int image_has_blob(struct image_store *store, const struct digest *digest,
 int image_put_blob(struct image_store *store, const struct digest *digest, int fd,
 		   uint64_t size_bytes, void (*progress)(void *context, int64_t bytes),
 		   void *context, struct problem *problem) must_check;
+
+/** image_put_bytes() - a blob that is in memory. */
+int image_put_bytes(struct image_store *store, const struct digest *digest, const void *bytes,
+		    size_t len, struct problem *problem) must_check;
+
+/**
+ * image_temp_dir() - where temporary files should be so that image_put_blob() need not copy
+ * them; NULL where it does not matter. Borrowed.
+ */
+const char *image_temp_dir(const struct image_store *store);
 
 /** image_get_blob() - see registry_get_blob(); digest and size are checked. */
 int image_get_blob(struct image_store *store, const struct digest *digest, uint64_t size_bytes,

@@ -321,12 +321,7 @@ int layout_open_blob(struct layout *layout, const struct digest *digest, struct 
 	if (r != -ENOENT || layout->stage_fd < 0)
 		return r;
 	blob_name(digest, true, name);
-	r = open_file(layout->stage_fd, name, out);
-	if (r != -ENOENT)
-		return r;
-	/* Published in between by another thread. */
-	blob_name(digest, false, name);
-	return open_file(layout->dir_fd, name, out);
+	return open_file(layout->stage_fd, name, out);
 }
 
 static int copy_bytes(int from, int to, uint64_t size_bytes)
@@ -366,26 +361,78 @@ static int copy_bytes(int from, int to, uint64_t size_bytes)
 	return (uint64_t)off == size_bytes ? 0 : -ENOMEM;
 }
 
-int layout_put_blob(struct layout *layout, const struct digest *digest, int fd, uint64_t size_bytes,
-		    struct problem *problem)
+/* An unnamed file on our file system needs no copy. Return: 0, or -errno: copy it. */
+static int link_unnamed(struct layout *layout, int fd, const char *name)
 {
-	char temp[48], name[BLOB_NAME_SIZE];
+	char path[64];
+	struct stat st;
+
+	if (fstat(fd, &st) || st.st_nlink != 0 || fchmod(fd, 0644))
+		return -EXDEV;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (!linkat(AT_FDCWD, path, layout->stage_fd, name, AT_SYMLINK_FOLLOW))
+		return 0;
+	return errno == EEXIST ? 0 : -errno;
+}
+
+/* Copies from @fd, or from @bytes where that is -1. */
+static int stage_copy(struct layout *layout, const char *name, int fd, const void *bytes,
+		      uint64_t size_bytes)
+{
+	char temp[48];
 	int to, r;
 
 	snprintf(temp, sizeof(temp), "new-%u", layout->serial++);
 	to = openat(layout->stage_fd, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	if (to < 0)
-		return explain(layout, -errno, temp, problem);
-	r = copy_bytes(fd, to, size_bytes);
+		return -errno;
+	r = fd < 0 ? write_all(to, bytes, (size_t)size_bytes) : copy_bytes(fd, to, size_bytes);
 	if (close(to) && !r)
 		r = -errno;
-	blob_name(digest, true, name);
 	if (!r && renameat(layout->stage_fd, temp, layout->stage_fd, name))
 		r = -errno;
-	if (!r)
+	if (r)
+		unlinkat(layout->stage_fd, temp, 0);
+	return r;
+}
+
+int layout_put_blob(struct layout *layout, const struct digest *digest, int fd, uint64_t size_bytes,
+		    struct problem *problem)
+{
+	char name[BLOB_NAME_SIZE];
+	int r;
+
+	blob_name(digest, true, name);
+	r = link_unnamed(layout, fd, name);
+	if (r)
+		r = stage_copy(layout, name, fd, NULL, size_bytes);
+	return r ? explain(layout, r, name, problem) : 0;
+}
+
+int layout_put_bytes(struct layout *layout, const struct digest *digest, const void *bytes,
+		     size_t len, struct problem *problem)
+{
+	char name[BLOB_NAME_SIZE];
+	int r;
+
+	blob_name(digest, true, name);
+	r = stage_copy(layout, name, -1, bytes, len);
+	return r ? explain(layout, r, name, problem) : 0;
+}
+
+/* From "sha256-HEX" to "blobs/sha256/HEX". */
+static int move_one(struct layout *layout, const char *staged, int dash, struct problem *problem)
+{
+	char dir[32], name[BLOB_NAME_SIZE + 256];
+
+	snprintf(dir, sizeof(dir), "blobs/%.*s", dash, staged);
+	snprintf(name, sizeof(name), "%s/%s", dir, staged + dash + 1);
+	if (!renameat(layout->stage_fd, staged, layout->dir_fd, name))
 		return 0;
-	unlinkat(layout->stage_fd, temp, 0);
-	return explain(layout, r, name, problem);
+	if (errno == ENOENT && !mkdirat(layout->dir_fd, dir, 0755) &&
+	    !renameat(layout->stage_fd, staged, layout->dir_fd, name))
+		return 0;
+	return explain(layout, -errno, name, problem);
 }
 
 /* Everything staged is on disk: give it its name. */
@@ -396,19 +443,10 @@ static int move_staged(struct layout *layout, struct problem *problem)
 	struct dirent *entry;
 
 	while (dir && !r && (entry = readdir(dir))) {
-		char name[BLOB_NAME_SIZE + 256];
 		const char *dash = strchr(entry->d_name, '-');
 
-		if (!dash || !strncmp(entry->d_name, "new-", 4))
-			continue;
-		snprintf(name, sizeof(name), "blobs/%.*s", (int)(dash - entry->d_name),
-			 entry->d_name);
-		if (mkdirat(layout->dir_fd, name, 0755) && errno != EEXIST)
-			return explain(layout, -errno, name, problem);
-		snprintf(name, sizeof(name), "blobs/%.*s/%s", (int)(dash - entry->d_name),
-			 entry->d_name, dash + 1);
-		if (renameat(layout->stage_fd, entry->d_name, layout->dir_fd, name))
-			r = explain(layout, -errno, name, problem);
+		if (dash && strncmp(entry->d_name, "new-", 4))
+			r = move_one(layout, entry->d_name, (int)(dash - entry->d_name), problem);
 	}
 	return r;
 }

@@ -37,9 +37,17 @@ struct layout_blob {
 int layout_open_blob(struct layout *layout, const struct digest *digest,
 		     struct layout_blob *out) must_check;
 
-/** layout_put_blob() - @size_bytes of @fd from offset 0. One that exists is not an error. */
+/**
+ * layout_put_blob() - @size_bytes of @fd from offset 0. One that exists is not an error.
+ * An unnamed file (O_TMPFILE) on the layout's file system is linked, not copied: the caller
+ * writes to it no more.
+ */
 int layout_put_blob(struct layout *layout, const struct digest *digest, int fd, uint64_t size_bytes,
 		    struct problem *problem) must_check;
+
+/** layout_put_bytes() - the same, from memory. */
+int layout_put_bytes(struct layout *layout, const struct digest *digest, const void *bytes,
+		     size_t len, struct problem *problem) must_check;
 
 /**
  * layout_get_manifest() - @version: a digest, a tag of index.json, or NULL for the only entry.

@@ -23,6 +23,7 @@ noinst_LIBRARIES += %D%/libintinode.a
 	%D%/oci.c %D%/oci.h %D%/oci-platform.c \
 	%D%/pool.c %D%/pool.h \
 	%D%/reference.c %D%/reference.h \
+	%D%/registry-referrers.c \
 	%D%/registry-upload.c \
 	%D%/registry.c %D%/registry.h %D%/registry-internal.h %D%/registry-fetch.c \
 	%D%/spool.c %D%/spool.h \

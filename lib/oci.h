@@ -24,6 +24,7 @@
 #define INTINODE_MEDIA_BLOBSET "application/vnd.intinode.blobset.v1+json"
 #define INTINODE_ANNOTATION_VERSION "org.intinode.version"
 #define INTINODE_ANNOTATION_SOURCE "org.intinode.source"
+#define INTINODE_ANNOTATION_SOURCE_SIZE "org.intinode.source.size"
 #define INTINODE_ANNOTATION_STUBS "org.intinode.stubs"
 #define INTINODE_ANNOTATION_BYTES "org.intinode.bytes"
 

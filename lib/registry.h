@@ -83,6 +83,15 @@ int registry_put_manifest(struct registry *registry, const char *host, const cha
 			  const char *version, const char *media_type, const void *bytes,
 			  size_t len, struct problem *problem) must_check;
 
+/**
+ * registry_get_referrers() - an index of the manifests whose subject is @subject; also from
+ * registries that keep it under a tag. The first page only.
+ * Return: 0; -ENOENT where nothing refers to it; -errno.
+ */
+int registry_get_referrers(struct registry *registry, const char *host, const char *repository,
+			   const struct digest *subject, struct registry_manifest *out,
+			   struct problem *problem) must_check;
+
 /** registry_has_blob() - HEAD. Return: 1 there, 0 not, or negative errno. */
 int registry_has_blob(struct registry *registry, const char *host, const char *repository,
 		      const struct digest *digest, struct problem *problem) must_check;

@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "lib/log.h"
 
@@ -74,19 +73,6 @@ int content_copy(const struct content *content,
 		off += (uint64_t)n;
 	}
 	return r;
-}
-
-int content_fd(struct content *content)
-{
-	int r;
-
-	if (content->fd >= 0)
-		return content->fd;
-	content->fd = memfd_create("content", MFD_CLOEXEC);
-	if (content->fd < 0)
-		return -errno;
-	r = write_all(content->fd, content->bytes, (size_t)content->size_bytes);
-	return r ? r : content->fd;
 }
 
 int spool_new(const char *temp_dir, struct spool **out, struct problem *problem)

@@ -41,12 +41,6 @@ int content_copy(const struct content *content,
 		 int (*sink)(void *context, const void *bytes, size_t len),
 		 void *context) must_check;
 
-/**
- * content_fd() - a descriptor with the content from offset 0, borrowed until content_free().
- * Content in memory gets a memfd for it.
- */
-int content_fd(struct content *content) must_check;
-
 struct spool;
 
 /**

@@ -30,7 +30,8 @@ struct thinner {
 	struct problem *problem;  /* of the call at hand */
 	struct thin_counts counts;
 	enum mode mode;
-	bool large; /* above the threshold: to be a stub whatever it holds */
+	bool large;	   /* above the threshold: to be a stub whatever it holds */
+	bool maybe_packed; /* to be a stub if its bytes look so */
 	const struct tarstream_entry *entry;
 	uint8_t *resized; /* owned: headers of the stub, HOLD only */
 	size_t resized_max;
@@ -38,6 +39,23 @@ struct thinner {
 	uint64_t off;	      /* KEEP_AND_LOOK: bytes of data so far */
 	char tail[TAR_BLOCK]; /* KEEP_AND_LOOK: what came since the last multiple of 512 */
 };
+
+/*
+ * Of n bytes drawn evenly from 256 values the squares of the counts sum to n + n * (n - 1) /
+ * 256. Compressed data comes within a few percent of that, text and code lie at ten times
+ * as much, so twice is a wide margin on either side.
+ */
+bool thin_looks_packed(const void *bytes, size_t len)
+{
+	const uint8_t *p = bytes;
+	uint64_t counts[256] = { 0 }, sum = 0;
+
+	for (size_t i = 0; i < len; i++)
+		counts[p[i]]++;
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
+		sum += counts[i] * counts[i];
+	return len > 0 && sum < 2 * (len + (uint64_t)len * len / 256);
+}
 
 static bool may_be_stub(uint64_t size_bytes)
 {
@@ -84,9 +102,12 @@ static int thin_begin(void *context, const struct tarstream_entry *entry)
 
 	thinner->entry = entry;
 	thinner->large = entry->plain && entry->size_bytes > thinner->options->inline_max;
+	thinner->maybe_packed = entry->plain && !thinner->large &&
+				entry->size_bytes <= SPOOL_MEMORY_MAX &&
+				entry->size_bytes > thinner->options->inline_packed_max;
 	thinner->mode = suspect ? KEEP_AND_LOOK : KEEP;
 	thinner->off = 0;
-	if (thinner->large || (entry->plain && suspect)) {
+	if (thinner->large || thinner->maybe_packed || (entry->plain && suspect)) {
 		r = try_resize(thinner);
 		if (r < 0)
 			return r;
@@ -175,7 +196,7 @@ static int thin_held(struct thinner *thinner, const void *padding, size_t paddin
 {
 	cleanup_content struct content content = CONTENT_EMPTY;
 	bool plain_padding = !memcmp(padding, zeros, padding_len);
-	bool is_stub = false;
+	bool is_stub = false, wanted = thinner->large;
 	struct stub stub;
 	int r;
 
@@ -184,7 +205,9 @@ static int thin_held(struct thinner *thinner, const void *padding, size_t paddin
 		return r;
 	if (content.bytes && may_be_stub(content.size_bytes))
 		is_stub = stub_parse(content.bytes, (size_t)content.size_bytes, &stub);
-	if (plain_padding && (thinner->large || is_stub))
+	if (thinner->maybe_packed)
+		wanted = thin_looks_packed(content.bytes, (size_t)content.size_bytes);
+	if (plain_padding && (wanted || is_stub))
 		return output_stub(thinner, &content);
 	if (is_stub)
 		return refuse_stub(thinner);

@@ -123,6 +123,8 @@ int store_remove_tag(struct store *store, const char *repository, const char *ta
  * store_each_repository(), store_each_name() - call @visit for every repository, or every
  * valid name of one kind in one: a tag, or a digest as text. Unordered. @visit returns 0
  * to go on. Return: 0, what @visit returned, or -errno.
+ * store_each_name() runs under the repository's lock, where nobody is writing a manifest's
+ * link or a tag, and so removes what a crash left half written.
  */
 int store_each_repository(const struct store *store, int (*visit)(void *context, const char *name),
 			  void *context) must_check;

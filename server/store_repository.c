@@ -19,6 +19,8 @@ enum {
 	LINK_PATH_SIZE = REPOSITORY_MAX + 16 + DIGEST_TEXT_SIZE,
 };
 
+#define TEMP_PREFIX ".new-"
+
 static const char *const kind_names[] = {
 	[STORE_LAYERS] = "_layers",
 	[STORE_MANIFESTS] = "_manifests",
@@ -126,7 +128,7 @@ static int write_file(int dirfd, const char *name, const char *bytes, size_t len
 	char temp[48];
 	int r, fd;
 
-	snprintf(temp, sizeof(temp), ".new-%d-%u", (int)getpid(), serial++);
+	snprintf(temp, sizeof(temp), TEMP_PREFIX "%d-%u", (int)getpid(), serial++);
 	fd = store_openat(dirfd, temp, O_WRONLY | O_CREAT | O_EXCL, 0644);
 	if (fd < 0)
 		return fd;
@@ -312,6 +314,8 @@ int store_each_name(const struct store *store, const char *repository, enum stor
 		size_t len = strlen(entry->d_name);
 		struct digest digest;
 
+		if (!strncmp(entry->d_name, TEMP_PREFIX, strlen(TEMP_PREFIX)))
+			unlinkat(dirfd(dir), entry->d_name, 0);
 		if (entry->d_name[0] == '.')
 			continue;
 		if (kind == STORE_TAGS) {

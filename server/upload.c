@@ -99,6 +99,23 @@ static void remove_locked(struct uploads *uploads, struct upload *upload)
 	}
 }
 
+/* What a crash left that belongs to no session: a copy half made, a name without data. */
+static void sweep(struct uploads *uploads, const char *name)
+{
+	int dirfd = uploads->store->uploads_fd;
+	char data[UPLOAD_ID_LEN + 1];
+	struct stat st;
+
+	if (!strncmp(name, "tmp-", 4)) {
+		unlinkat(dirfd, name, 0);
+	} else if (strlen(name) > UPLOAD_ID_LEN && !strcmp(name + UPLOAD_ID_LEN, ".repository")) {
+		memcpy(data, name, UPLOAD_ID_LEN);
+		data[UPLOAD_ID_LEN] = '\0';
+		if (fstatat(dirfd, data, &st, AT_SYMLINK_NOFOLLOW) && errno == ENOENT)
+			unlinkat(dirfd, name, 0);
+	}
+}
+
 /* A session that an earlier run left; what is not a whole session is removed. */
 static int adopt(struct uploads *uploads, const char *name)
 {
@@ -109,8 +126,10 @@ static int adopt(struct uploads *uploads, const char *name)
 	size_t len;
 	int r;
 
-	if (strlen(name) != UPLOAD_ID_LEN || strspn(name, "0123456789abcdef") != UPLOAD_ID_LEN)
-		return strncmp(name, "tmp-", 4) ? 0 : unlinkat(uploads->store->uploads_fd, name, 0);
+	if (strlen(name) != UPLOAD_ID_LEN || strspn(name, "0123456789abcdef") != UPLOAD_ID_LEN) {
+		sweep(uploads, name);
+		return 0;
+	}
 	snprintf(path, sizeof(path), "%s.repository", name);
 	r = read_file_at(uploads->store->uploads_fd, path, REPOSITORY_MAX, &repository, &len);
 	if (r || !repository_is_valid(repository, len) ||

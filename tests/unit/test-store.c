@@ -230,6 +230,56 @@ static void a_sha512_upload_is_checked_as_sha512(void **state)
 	blob_is(&digest, "abc");
 }
 
+static void what_a_crash_left_of_an_upload_is_removed(void **state)
+{
+	static const char *const left[] = {
+		"uploads/0123456789abcdef0123456789abcdef.repository", /* without data */
+		"uploads/1123456789abcdef0123456789abcdef",	       /* without repository */
+		"uploads/tmp-1-1",
+	};
+	struct upload *upload = start_upload();
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(upload_append(upload, "x", 1, true, DIGEST_SHA256), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(left); i++) {
+		int fd = openat(store->root_fd, left[i], O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+
+		assert_true(fd >= 0);
+		close(fd);
+	}
+	upload_release(uploads, upload);
+	uploads_free(uploads);
+	assert_int_equal(uploads_new(store, &uploads), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(left); i++)
+		assert_int_equal(fstatat(store->root_fd, left[i], &st, 0), -1);
+}
+
+static int count_name(void *context, const char *name)
+{
+	(void)name;
+	(*(int *)context)++;
+	return 0;
+}
+
+static void what_a_crash_left_of_a_tag_is_removed(void **state)
+{
+	struct digest digest = digest_of("x");
+	struct stat st;
+	int fd, n = 0;
+
+	(void)state;
+	assert_int_equal(store_create_repository(store, "r"), 0);
+	assert_int_equal(store_set_tag(store, "r", "v1", &digest), 0);
+	fd = openat(store->repositories_fd, "r/_tags/.new-1-2", O_CREAT | O_WRONLY | O_CLOEXEC,
+		    0600);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(store_each_name(store, "r", STORE_TAGS, count_name, &n), 0);
+	assert_int_equal(n, 1);
+	assert_int_equal(fstatat(store->repositories_fd, "r/_tags/.new-1-2", &st, 0), -1);
+}
+
 /* ---- Index ---- */
 
 static char names[4096];
@@ -421,6 +471,8 @@ int main(void)
 		TEST(a_session_survives_a_restart),
 		TEST(data_of_a_single_request_goes_with_it),
 		TEST(a_sha512_upload_is_checked_as_sha512),
+		TEST(what_a_crash_left_of_an_upload_is_removed),
+		TEST(what_a_crash_left_of_a_tag_is_removed),
 		TEST(an_index_is_made_from_the_files),
 		TEST(a_rebuild_forgets_what_the_files_do_not_say),
 		TEST(a_damaged_index_is_replaced),

@@ -41,7 +41,7 @@ static int send_request(struct exchange *ex)
 		.authorization = is_at_home(ex) ? ex->need.authorization : NULL,
 		.accept = ex->accept,
 		.content_type = ex->content_type,
-		.accept_encoding = is_stream && ex->delivered == 0,
+		.accept_encoding = is_stream && ex->delivered == 0 && !ex->wants_identity,
 		.range_from = is_stream ? ex->delivered : 0,
 		.deadline_ms = ex->deadline_ms,
 		.led_by = same_host	? ADDRESS_NEVER
@@ -288,6 +288,14 @@ static void judge_failure(struct exchange *ex)
 		finish(ex, r);
 }
 
+/* Whatever libcurl made of the bytes, nothing was delivered: check_head() saw to that. */
+static void ask_for_identity(struct exchange *ex)
+{
+	ex->wants_identity = true;
+	go_back(ex);
+	authorize_or_finish(ex);
+}
+
 static void judge(struct http_transfer *transfer)
 {
 	struct exchange *ex = container_of(transfer, struct exchange, transfer);
@@ -298,6 +306,8 @@ static void judge(struct http_transfer *transfer)
 	ex->retry_after_ms = answer->retry_after_ms;
 	if (ex->is_cancelled)
 		finish(ex, -ECANCELED);
+	else if (exchange_is_only_labelled(ex) && transfer->request.accept_encoding)
+		ask_for_identity(ex);
 	else if (answer->error && !ex->error_body_is_full)
 		judge_failure(ex);
 	else if (answer->status >= 200 && answer->status < 300)

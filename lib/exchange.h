@@ -85,6 +85,7 @@ struct exchange {
 	struct token_need need;
 	struct http_timer timer; /* backoff, or the deadline */
 	bool is_backing_off, is_cancelled;
+	bool wants_identity; /* the registry labels blobs with an encoding they have at rest */
 	unsigned int n_attempts, n_hops, n_challenges;
 	uint64_t delivered_before;    /* when the current attempt began */
 	char *hop_url;		      /* where redirects have led to; owned */
@@ -116,6 +117,9 @@ int exchange_on_body(struct http_transfer *transfer, const void *bytes, size_t l
 
 /** exchange_body_begin() - forget the last answer's body. */
 void exchange_body_begin(struct exchange *exchange);
+
+/** exchange_is_only_labelled() - does it only say that it is encoded? */
+bool exchange_is_only_labelled(const struct exchange *exchange);
 
 /** exchange_explain() - set the problem: "docker://HOST: TEXT". Return: @error. */
 int exchange_explain(struct exchange *exchange, int error, const char *fmt, ...) printf_like(3, 4);

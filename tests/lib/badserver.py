@@ -44,13 +44,14 @@ STATUS_MODES = {
 AUTH_MODES = {"basic", "bearer", "bearer-auth", "bearer-once", "unauthorized", "realm-elsewhere",
               "realm-port", "realm-bad", "realm-anonymous", "bearer-broken", "bearer-flapping",
               "bearer-inject", "challenge-bad", "bearer-refused", "basic-redirect",
-              "basic-upload-elsewhere"}
+              "basic-upload-elsewhere", "bearer-once-403", "bearer-silence"}
 REDIRECT_MODES = {"redirect", "redirect-other", "redirect-loop", "redirect-inner", "redirect-file",
                   "redirect-user", "redirect-3", "redirect-none", "redirect-refused",
                   "redirect-plain", "basic-redirect"}
 BODY_MODES = {"short", "long", "long-chunked", "close-early", "reset", "reset-no-range",
               "reset-wrong-range", "reset-always", "silence", "drip", "gzip", "zstd",
-              "gzip-unasked", "bomb", "wrong", "reset-gzip", "flapping", "busy", "headers"}
+              "gzip-unasked", "bomb", "wrong", "reset-gzip", "flapping", "busy", "headers",
+              "label"}
 UPLOAD_MODES = {"no-single-post", "upload-elsewhere", "upload-absolute", "session-lost",
                 "upload-nowhere", "upload-flapping", "basic-upload-elsewhere"}
 MODES = {"ok"} | STATUS_MODES.keys() | AUTH_MODES | REDIRECT_MODES | BODY_MODES | UPLOAD_MODES
@@ -175,7 +176,7 @@ class Handler(BaseHTTPRequestHandler):
             if uses is None:
                 return False
             self.state.tokens[(value[7:], repository)] = uses + 1
-        return mode != "bearer-once" or uses < 1
+        return not mode.startswith("bearer-once") or uses < 1
 
     def challenge(self, mode, repository):
         actions = "pull" if self.command in ("GET", "HEAD") else "pull,push"
@@ -190,6 +191,8 @@ class Handler(BaseHTTPRequestHandler):
                  f'scope="repository:{repository}:{actions}"')
         if mode.startswith("basic"):
             value = 'Basic realm="here"'
+        if mode == "bearer-once-403" and "Authorization" in self.headers:
+            return self.error(403, "DENIED", "token expired")
         if mode == "challenge-bad":
             value = 'Bearer realm="never ends'
         self.error(401, "UNAUTHORIZED", "authentication required", {"WWW-Authenticate": value})
@@ -197,6 +200,8 @@ class Handler(BaseHTTPRequestHandler):
     def token(self, mode):
         if mode == "bearer-auth" and self.headers.get("Authorization") != CREDENTIALS:
             return self.error(401, "UNAUTHORIZED", "who are you")
+        if mode == "bearer-silence":
+            return self.wait_for_hangup()
         if mode == "bearer-broken":
             return self.answer(200, b"this is not JSON")
         if mode == "bearer-flapping" and self.state.count(("token", mode)) == 0:
@@ -359,6 +364,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(body[i : i + 1])
                 time.sleep(0.2)
             return None
+        if mode == "label":
+            return self.answer(200, body, {"Content-Encoding": "gzip"})
         if mode == "bomb":
             return self.answer(200, gzip.compress(bytes(100_000_000)), {"Content-Encoding": "gzip"})
         if mode == "gzip-unasked":

@@ -94,6 +94,29 @@ static void encodings_are_decoded(void **state)
 	}
 }
 
+static void a_blob_that_is_only_labelled_as_encoded_comes_as_it_is(void **state)
+{
+	/* gzip of nothing */
+	static const char gzip[20] = { 0x1f, (char)0x8b, 8, [8] = 2, [9] = 3, [10] = 3 };
+	struct digest digest;
+	int fd = file_with(gzip, sizeof(gzip));
+
+	(void)state;
+	assert_int_equal(digest_compute(DIGEST_SHA256, gzip, sizeof(gzip), &digest), 0);
+	assert_int_equal(registry_put_blob(fx.registry, fx.host, "ok/app", &digest, fd,
+					   sizeof(gzip), NULL, NULL, &fx.problem),
+			 0);
+	close(fd);
+	assert_int_equal(registry_get_blob(fx.registry, fx.host, "label/app", &digest, sizeof(gzip),
+					   sink_keep, &fx.got, &fx.problem),
+			 0);
+	assert_int_equal(fx.got.len, sizeof(gzip));
+	badserver_mark(&fx.server);
+	assert_int_equal(get("label/app"), 0);
+	assert_true(got_blob());
+	assert_int_equal(count(0, NULL, NULL), 2);
+}
+
 static void a_bomb_stops_at_the_promised_size(void **state)
 {
 	(void)state;
@@ -322,6 +345,7 @@ int main(void)
 		test(a_registry_that_always_breaks_is_given_up),
 		test(silence_and_drips_end_in_a_timeout),
 		test(encodings_are_decoded),
+		test(a_blob_that_is_only_labelled_as_encoded_comes_as_it_is),
 		test(a_bomb_stops_at_the_promised_size),
 		test(headers_without_end_are_refused),
 		test(an_empty_blob_can_be_put_and_got),

@@ -2,6 +2,8 @@
 /* The registry client's blocking calls: log-in, redirects, errors and what they say. */
 #include "tests/unit/fixture.h"
 
+#include "lib/token.h"
+
 static void a_blob_comes_whole_and_in_one_request(void **state)
 {
 	(void)state;
@@ -95,6 +97,33 @@ static void a_token_that_expired_is_renewed_once(void **state)
 	assert_int_equal(get("bearer-once/app"), 0);
 	assert_true(got_blob());
 	assert_int_equal(count(0, NULL, "/token/"), 2);
+}
+
+static void a_token_that_expired_may_be_refused_with_403_too(void **state)
+{
+	(void)state;
+	assert_int_equal(get("bearer-once-403/app"), 0);
+	assert_int_equal(get("bearer-once-403/app"), 0);
+	assert_true(got_blob());
+	assert_int_equal(count(0, NULL, "/token/"), 2);
+}
+
+static void tokens_of_more_repositories_than_are_kept_are_fetched_again(void **state)
+{
+	char repository[32];
+
+	(void)state;
+	for (unsigned int i = 0; i <= TOKEN_SCOPES_MAX; i++) {
+		snprintf(repository, sizeof(repository), "bearer/%u", i);
+		assert_int_equal(registry_has_blob(fx.registry, fx.host, repository, &fx.digest,
+						   &fx.problem),
+				 1);
+	}
+	badserver_mark(&fx.server);
+	assert_int_equal(registry_has_blob(fx.registry, fx.host, repository, &fx.digest, NULL), 1);
+	assert_int_equal(count(0, NULL, "/token/"), 0);
+	assert_int_equal(registry_has_blob(fx.registry, fx.host, "bearer/0", &fx.digest, NULL), 1);
+	assert_int_equal(count(0, NULL, "/token/"), 1);
 }
 
 static void a_registry_that_refuses_for_ever_is_left_alone(void **state)
@@ -305,6 +334,8 @@ int main(void)
 		test(a_token_is_fetched_once_for_each_scope),
 		test(the_token_service_gets_the_password_and_the_registry_the_token),
 		test(a_token_that_expired_is_renewed_once),
+		test(a_token_that_expired_may_be_refused_with_403_too),
+		test(tokens_of_more_repositories_than_are_kept_are_fetched_again),
 		test(a_registry_that_refuses_for_ever_is_left_alone),
 		test(a_token_service_elsewhere_gets_nothing),
 		test(a_token_service_on_another_port_of_the_host_is_trusted),

@@ -83,7 +83,7 @@ int badserver_start(struct badserver *server)
 	if (server->pid == 0) {
 		dup2(in[0], STDIN_FILENO);
 		dup2(out[1], STDOUT_FILENO);
-		execl(TEST_BADSERVER, "badserver.py", "--log", server->log_path,
+		execl(TEST_DATA "/../lib/badserver.py", "badserver.py", "--log", server->log_path,
 		      server->cert_path[0] ? "--cert" : (char *)NULL, server->cert_path,
 		      (char *)NULL);
 		_exit(127);

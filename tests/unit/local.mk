@@ -62,17 +62,16 @@ UNIT_LIBS = $(LIBINTINODE_LIBS) $(CMOCKA_LIBS)
 
 # These talk to tests/lib/badserver.py.
 bad_sources = %D%/badserver.c %D%/badserver.h %D%/fixture.c %D%/fixture.h
-BAD_CFLAGS = $(UNIT_CFLAGS) -DTEST_BADSERVER='"$(abs_top_srcdir)/tests/lib/badserver.py"'
 
 %C%_test_blob_SOURCES = %D%/test-blob.c $(bad_sources)
-%C%_test_blob_CFLAGS = $(BAD_CFLAGS)
+%C%_test_blob_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_blob_LDADD = $(UNIT_LIBS)
 
 %C%_test_fetch_SOURCES = %D%/test-fetch.c $(bad_sources)
-%C%_test_fetch_CFLAGS = $(BAD_CFLAGS)
+%C%_test_fetch_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_fetch_LDADD = $(UNIT_LIBS)
 
 %C%_test_registry_SOURCES = %D%/test-registry.c $(bad_sources)
-%C%_test_registry_CFLAGS = $(BAD_CFLAGS)
+%C%_test_registry_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_registry_LDADD = $(UNIT_LIBS)
 endif

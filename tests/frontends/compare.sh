@@ -62,7 +62,7 @@ point "rsync -aXAHnci from the mount has nothing to do" "$tmp/out"
 tar_sum() {
 	tar --create --format=posix --pax-option=exthdr.name=%d/%f,delete=atime,delete=ctime \
 		--sort=name --numeric-owner --acls --xattrs --xattrs-include='*' . 2>"$tmp/tar-errors" |
-		sha256sum
+		"$lib/tarsum"
 	grep -v 'socket ignored$' "$tmp/tar-errors"
 	return 0
 }

@@ -1,5 +1,20 @@
 # shellcheck shell=bash disable=SC2034
-# What the tests of the fuse front end share; after tests/lib.sh.
+# What the tests of front ends share; after tests/lib.sh.
+
+compare=$SRC/tests/frontends/compare.sh
+
+# compared NAME PLAIN MOUNT - the points of compare.sh as ours.
+compared() {
+	local line
+	while IFS= read -r line; do
+		case $line in
+		ok*) pass "${line#ok * - }" ;;
+		not\ ok*) fail "${line#not ok * - }" ;;
+		'#'*) echo "$line" ;;
+		esac
+	done < <("$compare" --name "$@"; echo "status $?" >"$T/compare-status")
+	[ -s "$T/compare-status" ] || fail "$1: compare.sh runs to its end"
+}
 
 # The front end, and a fetchd that does as it is told. An instance of either has a name.
 fuse_driver=$BUILD/tests/frontends/fuse-driver

@@ -82,7 +82,8 @@ static int adopt_listen_fds(struct keeper *keeper)
 
 /* ---- client of the holder ---- */
 
-static int start_holder(int listen_fd)
+/* @path is only shown in the process list: whose holder is this? */
+static int start_holder(int listen_fd, const char *path)
 {
 	pid_t pid = fork();
 	int status;
@@ -97,7 +98,7 @@ static int start_holder(int listen_fd)
 			fcntl(3, F_SETFD, 0);
 		else if (dup2(listen_fd, 3) < 0)
 			_exit(1);
-		execl("/proc/self/exe", "intinode-keep", "--keep", (char *)NULL);
+		execl("/proc/self/exe", "intinode-keep", "--keep", path, (char *)NULL);
 		_exit(1);
 	}
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
@@ -154,7 +155,7 @@ static int open_holder(struct keeper *keeper, const char *run_dir)
 		return r;
 	r = listen_at(path, &listen_fd);
 	if (!r)
-		r = start_holder(listen_fd);
+		r = start_holder(listen_fd, path);
 	/* Works at once: the socket listens already, whoever accepts later. */
 	return r ? r : connect_holder(path, &keeper->sock);
 }

@@ -179,7 +179,7 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	if (argc == 2 && !strcmp(argv[1], "--worker"))
 		return worker_main(WORKER_SOCKET_FD) ? 1 : 0;
-	if (argc == 2 && !strcmp(argv[1], "--keep"))
+	if (argc == 3 && !strcmp(argv[1], "--keep"))
 		keeper_main(3);
 	return supervise(argc, argv);
 }

@@ -36,6 +36,7 @@ enum {
 	KILL_POLL_MS = 50,
 	RETRY_WINDOW_MS = 1000, /* the kernel retries at once; later, it is another open() */
 	ATTEMPTS_MAX = 4096,
+	MAX_WRITE_BYTES = 4096,
 	OWN_INIT_UNIQUE = 2,
 	NOTIFY_RESEND = 7, /* FUSE_NOTIFY_RESEND, Linux 6.9, not yet in older headers */
 };
@@ -308,6 +309,11 @@ static void op_init(void *context, struct fuse_conn_info *conn)
 {
 	(void)context;
 	conn->want &= ~(unsigned int)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE);
+	/*
+	 * Nothing is written here. The kernel asks for read buffers of this size and more, also
+	 * from a later fetchd, whose own INIT could not negotiate it.
+	 */
+	conn->max_write = MAX_WRITE_BYTES;
 }
 
 static const struct fuse_lowlevel_ops operations = {
@@ -375,8 +381,9 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
 			return;
 		if (n <= 0) {
 			/* ENODEV: the last overlay that used it is gone, and it was unmounted. */
-			log_debug("miss layer of image %s ended: %s", miss->id,
-				  n ? strerror(-n) : "unmounted");
+			log_line(n == 0 || n == -ENODEV ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR,
+				 "miss layer of image %s ended: %s", miss->id,
+				 n ? strerror(-n) : "unmounted");
 			event_del(miss->readable);
 			return;
 		}

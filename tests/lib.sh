@@ -272,11 +272,25 @@ start_serve() {
 # start_fetchd [OPTION]... - intinode-fetchd with cache, state and run directories in $T/fetchd;
 # they are kept over a stop fetchd and another start_fetchd. Sets and exports INTINODE_SOCKET.
 start_fetchd() {
+	[ -d "$T/fetchd" ] || defer _fetchd_clean
 	mkdir -p "$T/fetchd/cache" "$T/fetchd/state" "$T/fetchd/run"
 	export INTINODE_SOCKET=$T/fetchd/run/fetchd.sock
 	start fetchd "$BUILD/intinode-fetchd" --cache "$T/fetchd/cache" --state "$T/fetchd/state" \
 		--run "$T/fetchd/run" "$@"
 	_ready fetchd 20 control '{"op":"ping"}'
+}
+
+# What a fetchd leaves on purpose: image mounts, the holder of its descriptors, immutable files.
+_fetchd_clean() {
+	local where pid
+	while read -r _ where _; do
+		[[ $where != "$T/"* ]] || umount -l "$where"
+	done < <(tac /proc/mounts)
+	for pid in $(pgrep -f -- "--keep $T/fetchd/run/keep.sock"); do
+		kill -KILL "$pid"
+	done
+	chattr -R -i "$T/fetchd/cache" 2>/dev/null
+	return 0
 }
 
 # control REQUEST - send one line to fetchd, print its answer; fails unless that is ok.

@@ -5,7 +5,8 @@ fuzz_targets = \
 	%D%/fuzz-oci \
 	%D%/fuzz-reference \
 	%D%/fuzz-request \
-	%D%/fuzz-stub
+	%D%/fuzz-stub \
+	%D%/fuzz-thin
 
 FUZZ_LIBS = $(LIBINTINODE_LIBS)
 EXTRA_DIST += %D%/corpus %D%/replay.c %D%/run
@@ -42,3 +43,8 @@ endif
 %C%_fuzz_stub_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/tests/data/stubs"'
 %C%_fuzz_stub_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_stub_LDADD = $(FUZZ_LIBS)
+
+%C%_fuzz_thin_SOURCES = %D%/fuzz-thin.c tests/unit/roundtrip.c tests/unit/roundtrip.h $(fuzz_main)
+%C%_fuzz_thin_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/%D%/corpus/thin"'
+%C%_fuzz_thin_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_thin_LDADD = $(FUZZ_LIBS)

@@ -14,7 +14,8 @@ unit_tests = \
 	%D%/test-registry \
 	%D%/test-route \
 	%D%/test-store \
-	%D%/test-stub
+	%D%/test-stub \
+	%D%/test-thin
 
 check_PROGRAMS += $(unit_tests)
 UNIT_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) -DTEST_DATA='"$(abs_top_srcdir)/tests/data"'
@@ -74,4 +75,8 @@ bad_sources = %D%/badserver.c %D%/badserver.h %D%/fixture.c %D%/fixture.h
 %C%_test_registry_SOURCES = %D%/test-registry.c $(bad_sources)
 %C%_test_registry_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_registry_LDADD = $(UNIT_LIBS)
+
+%C%_test_thin_SOURCES = %D%/test-thin.c %D%/roundtrip.c %D%/roundtrip.h
+%C%_test_thin_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_thin_LDADD = $(UNIT_LIBS)
 endif

@@ -9,16 +9,12 @@
 #include "lib/layout.h"
 
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
-#include "lib/layout-archive.h"
-#include "lib/layout-index.h"
+#include "lib/layout-internal.h"
 #include "lib/log.h"
-
-#define STAGE_PREFIX ".intinode-"
 
 enum {
 	/* Of index.json and of what is read as a manifest. */
@@ -26,22 +22,12 @@ enum {
 	COPY_BYTES = 256 * 1024,
 };
 
-struct layout {
-	char *path; /* owned */
-	atomic_uint n_refs;
-	int dir_fd;			/* owned; -1: an archive */
-	struct layout_archive *archive; /* owned; NULL: a directory */
-	int stage_fd;			/* owned; -1: opened for reading */
-	char stage_name[48];
-	atomic_uint serial;
-};
-
-static int explain(const struct layout *layout, int r, const char *name, struct problem *problem)
+int layout_explain(const struct layout *layout, int r, const char *name, struct problem *problem)
 {
 	return problem_set(problem, r, "OCI layout %s: %s: %s", layout->path, name, strerror(-r));
 }
 
-static struct layout *new_layout(const char *path)
+struct layout *layout_new(const char *path)
 {
 	struct layout *layout = calloc(1, sizeof(*layout));
 
@@ -66,12 +52,8 @@ void layout_close(struct layout *layout)
 {
 	if (!layout || --layout->n_refs)
 		return;
-	if (layout->stage_fd >= 0) {
-		close(layout->stage_fd);
-		if (remove_tree_at(layout->dir_fd, layout->stage_name))
-			log_warning("OCI layout %s: %s could not be removed", layout->path,
-				    layout->stage_name);
-	}
+	if (layout->stage_fd >= 0)
+		layout_end_writing(layout);
 	if (layout->dir_fd >= 0)
 		close(layout->dir_fd);
 	layout_archive_close(layout->archive);
@@ -91,7 +73,7 @@ int layout_read_file(struct layout *layout, const char *name, char **bytes, size
 	return read_file_at(layout->dir_fd, name, DOCUMENT_MAX, bytes, len);
 }
 
-static int check_version(struct layout *layout, struct problem *problem)
+int layout_check_version(struct layout *layout, struct problem *problem)
 {
 	cleanup_free char *bytes = NULL;
 	cleanup_json json_t *json = NULL;
@@ -116,7 +98,7 @@ static int check_version(struct layout *layout, struct problem *problem)
 
 int layout_open(const char *path, struct layout **out, struct problem *problem)
 {
-	struct layout *layout = new_layout(path);
+	struct layout *layout = layout_new(path);
 	int r;
 
 	if (!layout)
@@ -125,7 +107,7 @@ int layout_open(const char *path, struct layout **out, struct problem *problem)
 	if (layout->dir_fd < 0)
 		r = problem_set(problem, -errno, "OCI layout %s: %s", path, strerror(errno));
 	else
-		r = check_version(layout, problem);
+		r = layout_check_version(layout, problem);
 	if (r) {
 		layout_close(layout);
 		return r;
@@ -136,151 +118,25 @@ int layout_open(const char *path, struct layout **out, struct problem *problem)
 
 int layout_open_archive(const char *path, struct layout **out, struct problem *problem)
 {
-	struct layout *layout = new_layout(path);
+	struct layout *layout = layout_new(path);
 	int r;
 
 	if (!layout)
 		return -ENOMEM;
 	r = layout_archive_open(path, &layout->archive, problem);
 	if (!r)
-		r = check_version(layout, problem);
+		r = layout_check_version(layout, problem);
 	if (r) {
 		layout_close(layout);
 		return r;
 	}
 	*out = layout;
 	return 0;
-}
-
-/* Stages whose writer is gone: the lock of a stage dies with its process. */
-static void remove_old_stages(struct layout *layout)
-{
-	int fd = openat(layout->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_closedir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *entry;
-
-	while (dir && (entry = readdir(dir))) {
-		cleanup_close int stage = -1;
-
-		if (strncmp(entry->d_name, STAGE_PREFIX, strlen(STAGE_PREFIX)))
-			continue;
-		stage = openat(layout->dir_fd, entry->d_name,
-			       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (stage < 0 || flock(stage, LOCK_EX | LOCK_NB))
-			continue;
-		if (remove_tree_at(layout->dir_fd, entry->d_name))
-			log_warning("OCI layout %s: %s, left from an interrupted run, could not "
-				    "be removed",
-				    layout->path, entry->d_name);
-	}
-}
-
-/* Lock held: nobody takes a stage for an old one between mkdir and flock. */
-static int make_stage(struct layout *layout)
-{
-	static atomic_uint serial;
-
-	snprintf(layout->stage_name, sizeof(layout->stage_name), STAGE_PREFIX "%d-%u",
-		 (int)getpid(), serial++);
-	if (mkdirat(layout->dir_fd, layout->stage_name, 0700))
-		return -errno;
-	layout->stage_fd = openat(layout->dir_fd, layout->stage_name,
-				  O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (layout->stage_fd < 0)
-		return -errno;
-	return flock(layout->stage_fd, LOCK_EX | LOCK_NB) ? -errno : 0;
 }
 
 int layout_write_file(struct layout *layout, const char *name, const void *bytes, size_t len)
 {
 	return write_file_durably_at(layout->dir_fd, name, bytes, len, 0644);
-}
-
-static int write_missing(struct layout *layout, const char *name, const char *text)
-{
-	if (!faccessat(layout->dir_fd, name, F_OK, 0))
-		return 0;
-	return layout_write_file(layout, name, text, strlen(text));
-}
-
-static int create_files(struct layout *layout)
-{
-	int r;
-
-	if (mkdirat(layout->dir_fd, "blobs", 0755) && errno != EEXIST)
-		return -errno;
-	r = write_missing(layout, "index.json",
-			  "{\"schemaVersion\":2,\"mediaType\":\"" OCI_MEDIA_INDEX
-			  "\",\"manifests\":[]}");
-	/* Last, since it is what makes the directory a layout. */
-	if (!r)
-		r = write_missing(layout, "oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}");
-	return r;
-}
-
-/* A directory that holds other things is not ours to write into. */
-static int check_creatable(struct layout *layout, struct problem *problem)
-{
-	int fd = openat(layout->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_closedir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *entry;
-
-	if (!faccessat(layout->dir_fd, "oci-layout", F_OK, 0))
-		return check_version(layout, problem);
-	while (dir && (entry = readdir(dir))) {
-		const char *name = entry->d_name;
-
-		if (strcmp(name, ".") && strcmp(name, "..") && strcmp(name, "blobs") &&
-		    strncmp(name, "index.json", 10) &&
-		    strncmp(name, STAGE_PREFIX, strlen(STAGE_PREFIX)))
-			return problem_set(problem, -ENOTEMPTY,
-					   "%s is neither empty nor an OCI layout; name a new or "
-					   "empty directory",
-					   layout->path);
-	}
-	return 0;
-}
-
-static int prepare_writing(struct layout *layout, struct problem *problem)
-{
-	int r;
-
-	if (flock(layout->dir_fd, LOCK_EX))
-		return explain(layout, -errno, "lock", problem);
-	r = check_creatable(layout, problem);
-	if (r)
-		return r;
-	remove_old_stages(layout);
-	r = create_files(layout);
-	if (!r)
-		r = make_stage(layout);
-	flock(layout->dir_fd, LOCK_UN);
-	return r ? explain(layout, r, "write", problem) : 0;
-}
-
-int layout_create(const char *path, struct layout **out, struct problem *problem)
-{
-	struct layout *layout = new_layout(path);
-	int r;
-
-	if (!layout)
-		return -ENOMEM;
-	if (mkdir(path, 0755) && errno != EEXIST) {
-		r = problem_set(problem, -errno, "OCI layout %s: %s", path, strerror(errno));
-		layout_close(layout);
-		return r;
-	}
-	layout->dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (layout->dir_fd < 0)
-		r = problem_set(problem, -errno, "OCI layout %s: %s", path, strerror(errno));
-	else
-		r = prepare_writing(layout, problem);
-	if (r) {
-		layout_close(layout);
-		return r;
-	}
-	*out = layout;
-	return 0;
 }
 
 /* "sha256-HEX" in a stage, "blobs/sha256/HEX" in the layout. */
@@ -406,7 +262,7 @@ int layout_put_blob(struct layout *layout, const struct digest *digest, int fd, 
 	r = link_unnamed(layout, fd, name);
 	if (r)
 		r = stage_copy(layout, name, fd, NULL, size_bytes);
-	return r ? explain(layout, r, name, problem) : 0;
+	return r ? layout_explain(layout, r, name, problem) : 0;
 }
 
 int layout_put_bytes(struct layout *layout, const struct digest *digest, const void *bytes,
@@ -417,7 +273,7 @@ int layout_put_bytes(struct layout *layout, const struct digest *digest, const v
 
 	blob_name(digest, true, name);
 	r = stage_copy(layout, name, -1, bytes, len);
-	return r ? explain(layout, r, name, problem) : 0;
+	return r ? layout_explain(layout, r, name, problem) : 0;
 }
 
 /* From "sha256-HEX" to "blobs/sha256/HEX". */
@@ -432,7 +288,7 @@ static int move_one(struct layout *layout, const char *staged, int dash, struct 
 	if (errno == ENOENT && !mkdirat(layout->dir_fd, dir, 0755) &&
 	    !renameat(layout->stage_fd, staged, layout->dir_fd, name))
 		return 0;
-	return explain(layout, -errno, name, problem);
+	return layout_explain(layout, -errno, name, problem);
 }
 
 /* Everything staged is on disk: give it its name. */
@@ -462,17 +318,18 @@ int layout_publish(struct layout *layout, const char *tag, const char *media_typ
 				   layout->path);
 	/* One sync for thousands of files; then the names, and those on disk before the tag. */
 	if (syncfs(layout->dir_fd))
-		return explain(layout, -errno, "sync", problem);
+		return layout_explain(layout, -errno, "sync", problem);
+	layout->is_published = true;
 	r = move_staged(layout, problem);
 	if (r || !tag)
 		return r;
 	if (syncfs(layout->dir_fd))
-		return explain(layout, -errno, "sync", problem);
+		return layout_explain(layout, -errno, "sync", problem);
 	descriptor = oci_descriptor_json(media_type, digest, size_bytes);
 	if (!descriptor || json_object_set_new(descriptor, "annotations", json_object()))
 		return -ENOMEM;
 	if (flock(layout->dir_fd, LOCK_EX))
-		return explain(layout, -errno, "lock", problem);
+		return layout_explain(layout, -errno, "lock", problem);
 	r = layout_index_replace(layout, tag, descriptor, problem);
 	flock(layout->dir_fd, LOCK_UN);
 	return r;

@@ -17,6 +17,7 @@ noinst_LIBRARIES += %D%/libintinode.a
 	%D%/image.c %D%/image.h \
 	%D%/json.c %D%/json.h \
 	%D%/layout.c %D%/layout.h \
+	%D%/layout-create.c %D%/layout-internal.h \
 	%D%/layout-archive.c %D%/layout-archive.h \
 	%D%/layout-index.c %D%/layout-index.h \
 	%D%/log.c %D%/log.h \

@@ -57,6 +57,7 @@ static const struct option_row rows[] = {
 struct run {
 	struct thick_run thick;
 	struct image_store *dst;
+	bool to_registry;
 	struct uploader *uploader;
 	struct failure failure;
 	json_t *index;
@@ -179,9 +180,11 @@ static int make_manifest(struct run *run, const struct original *original,
 			 const struct content *layers, struct problem *problem)
 {
 	cleanup_json json_t *json = json_deep_copy(original->document.json);
-	bool is_docker = original->is_docker && run->thick.compression != OCI_ZSTD;
+	/* Docker's types have no zstd, and other tools do not take them from OCI layouts. */
+	bool is_docker = original->is_docker && run->to_registry &&
+			 run->thick.compression != OCI_ZSTD;
 	json_t *list = json_object_get(json, "layers"), *config = json_object_get(json, "config");
-	bool same = true;
+	bool same = is_docker == original->is_docker;
 	int r = json ? 0 : -ENOMEM;
 
 	for (size_t i = 0; !r && i < original->n_layers; i++) {
@@ -338,6 +341,7 @@ static int restore_all(struct run *run, const struct thin_ref *ref, const struct
 {
 	int r = image_store_open(dst, IMAGE_WRITE, &registry_options, &run->dst, problem);
 
+	run->to_registry = dst->transport == REFERENCE_DOCKER;
 	if (!r && !options.temp_dir && !getenv("TMPDIR"))
 		run->thick.temp_dir = image_temp_dir(run->dst);
 	if (!r)

@@ -4,6 +4,7 @@ EXTRA_DIST += %D%/lib.sh %D%/make-oci %D%/run-one %D%/data
 EXTRA_DIST += %D%/dist
 EXTRA_DIST += %D%/lib
 EXTRA_DIST += %D%/lint
+EXTRA_DIST += %D%/main
 EXTRA_DIST += %D%/runner
 EXTRA_DIST += %D%/serve
 

@@ -33,6 +33,7 @@ bin_PROGRAMS += intinode
 	%D%/thinmanifest.c %D%/thinmanifest.h \
 	%D%/thicken.c \
 	%D%/thicklayer.c %D%/thicklayer.h \
+	%D%/thickqueue.c %D%/thickqueue.h \
 	%D%/thinref.c %D%/thinref.h \
 	%D%/bringup.c %D%/bringup.h \
 	%D%/dirtwin.c %D%/dirtwin.h \

@@ -56,7 +56,7 @@ static int add_record(struct records *records, const char *key, const char *key2
 		return -ENOMEM;
 	records->text = grown;
 	p = grown + records->len;
-	p += sprintf(p, "%zu %s%s=", len, key, key2);
+	p += snprintf(p, len + 1, "%zu %s%s=", len, key, key2);
 	memcpy(p, value, value_len);
 	p[value_len] = '\n';
 	records->len += len;
@@ -192,7 +192,7 @@ static int write_records(const struct records *records, tar_sink sink, void *con
 	struct ustar header = { .type = 'x' };
 	int r;
 
-	strcpy(header.name, "PaxHeader");
+	put_text(header.name, sizeof(header.name), "PaxHeader");
 	put_octal(header.mode, sizeof(header.mode), 0644);
 	put_octal(header.uid, sizeof(header.uid), 0);
 	put_octal(header.gid, sizeof(header.gid), 0);

@@ -15,6 +15,7 @@ unit_tests = \
 	%D%/test-route \
 	%D%/test-store \
 	%D%/test-stub \
+	%D%/test-tarstream \
 	%D%/test-thin
 
 check_PROGRAMS += $(unit_tests)
@@ -76,7 +77,13 @@ bad_sources = %D%/badserver.c %D%/badserver.h %D%/fixture.c %D%/fixture.h
 %C%_test_registry_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_registry_LDADD = $(UNIT_LIBS)
 
-%C%_test_thin_SOURCES = %D%/test-thin.c %D%/roundtrip.c %D%/roundtrip.h
+TAR_FIXTURE = %D%/maketar.c %D%/maketar.h %D%/roundtrip.c %D%/roundtrip.h
+
+%C%_test_tarstream_SOURCES = %D%/test-tarstream.c $(TAR_FIXTURE)
+%C%_test_tarstream_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_tarstream_LDADD = $(UNIT_LIBS)
+
+%C%_test_thin_SOURCES = %D%/test-thin.c $(TAR_FIXTURE)
 %C%_test_thin_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_thin_LDADD = $(UNIT_LIBS)
 endif

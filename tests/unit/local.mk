@@ -5,11 +5,14 @@ unit_tests = \
 	%D%/test-auth \
 	%D%/test-blob \
 	%D%/test-challenge \
+	%D%/test-compress \
 	%D%/test-control \
 	%D%/test-fuse-node \
 	%D%/test-fetch \
+	%D%/test-layout \
 	%D%/test-oci \
 	%D%/test-origin \
+	%D%/test-pool \
 	%D%/test-range \
 	%D%/test-registry \
 	%D%/test-route \
@@ -86,4 +89,16 @@ TAR_FIXTURE = %D%/maketar.c %D%/maketar.h %D%/roundtrip.c %D%/roundtrip.h
 %C%_test_thin_SOURCES = %D%/test-thin.c $(TAR_FIXTURE)
 %C%_test_thin_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_thin_LDADD = $(UNIT_LIBS)
+
+%C%_test_compress_SOURCES = %D%/test-compress.c $(TAR_FIXTURE)
+%C%_test_compress_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_compress_LDADD = $(UNIT_LIBS)
+
+%C%_test_layout_SOURCES = %D%/test-layout.c
+%C%_test_layout_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_layout_LDADD = $(UNIT_LIBS)
+
+%C%_test_pool_SOURCES = %D%/test-pool.c
+%C%_test_pool_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_pool_LDADD = $(UNIT_LIBS)
 endif

@@ -41,7 +41,10 @@ bin_PROGRAMS += intinode
 	%D%/host.c %D%/host.h \
 	%D%/layers.c %D%/layers.h \
 	%D%/prepare.c %D%/prepare.h \
-	%D%/tree.c %D%/tree.h \
+	%D%/tree.c %D%/tree.h %D%/tree-internal.h \
+	%D%/tree-metadata.c \
+	%D%/tree-stub.c \
+	%D%/tree-whiteout.c \
 	%D%/unpack.c %D%/unpack.h \
 	%D%/mount.c \
 	%D%/overlay.c \

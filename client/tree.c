@@ -1,47 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Owns how entries become files. The caller's thread; blocks. */
-#include "client/tree.h"
+#include "client/tree-internal.h"
 
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
 #include <search.h>
 #include <string.h>
-#include <sys/acl.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/xattr.h>
 
-#include "lib/json.h"
 #include "lib/log.h"
 
-#define WHITEOUT_PREFIX ".wh."
-#define WHITEOUT_META ".wh..wh."
-#define WHITEOUT_OPAQUE ".wh..wh..opq"
-#define OVERLAY_XATTR "trusted.overlay."
-
-enum { HINTS_MAX = 64, PATH_BYTES_MAX = 64 * 1024, DEPTH_MAX = 4096 };
-
-struct dir_times {
-	char *path;
-	struct timespec mtime;
-};
-
-struct tree {
-	int root_fd; /* borrowed */
-	enum tree_kind kind;
-	unsigned int n_layers;
-	/* The directory of the last entry: most entries come directory by directory. */
-	char *parent_path;
-	int parent_fd;
-	struct dir_times *dirs;
-	size_t n_dirs, max_dirs;
-	void *own_paths; /* tsearch(3) of what the present layer brought; only above a first one */
-	struct stubtable_builder *table;
-	uint64_t n_stubs, stub_bytes;
-	char *hints[HINTS_MAX];
-	size_t n_hints;
-};
+enum { PATH_BYTES_MAX = 64 * 1024, DEPTH_MAX = 4096 };
 
 /* ---- paths ---- */
 
@@ -152,7 +123,7 @@ static int find_parent(struct tree *tree, const char *path, int *fd, const char 
 
 /* ---- what this layer brought ---- */
 
-static int compare_paths(const void *a, const void *b)
+int tree_compare_paths(const void *a, const void *b)
 {
 	return strcmp(a, b);
 }
@@ -164,7 +135,7 @@ static int remember_path(struct tree *tree, const char *path)
 	if (tree->kind != TREE_STUBS || tree->n_layers < 2)
 		return 0;
 	copy = strdup(path);
-	found = copy ? tsearch(copy, &tree->own_paths, compare_paths) : NULL;
+	found = copy ? tsearch(copy, &tree->own_paths, tree_compare_paths) : NULL;
 	if (!found || *found != copy)
 		free(copy);
 	return found ? 0 : -ENOMEM;
@@ -175,159 +146,6 @@ void tree_begin_layer(struct tree *tree)
 	tdestroy(tree->own_paths, free);
 	tree->own_paths = NULL;
 	tree->n_layers++;
-}
-
-/* ---- whiteouts ---- */
-
-/* Takes away what earlier layers put into a directory; what this layer brought stays. */
-static int clear_lower(struct tree *tree, int fd, const char *path)
-{
-	int dup_fd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
-	cleanup_closedir DIR *dir = dup_fd < 0 ? NULL : fdopendir(dup_fd);
-	struct dirent *entry;
-
-	if (!dir)
-		return -errno;
-	while (!r && (entry = readdir(dir))) {
-		cleanup_free char *child =
-			format_text("%s%s%s", path, *path ? "/" : "", entry->d_name);
-
-		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
-			continue;
-		if (!child)
-			return -ENOMEM;
-		if (!tfind(child, &tree->own_paths, compare_paths)) {
-			r = remove_tree_at(dup_fd, entry->d_name);
-			continue;
-		}
-		if (entry->d_type == DT_DIR) {
-			cleanup_close int child_fd =
-				openat(dup_fd, entry->d_name,
-				       O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-			r = child_fd < 0 ? -errno : clear_lower(tree, child_fd, child);
-		}
-	}
-	return r;
-}
-
-static int set_opaque(int dir_fd, const char *name)
-{
-	cleanup_free char *proc = format_text("/proc/self/fd/%d/%s", dir_fd, name);
-
-	if (!proc)
-		return -ENOMEM;
-	return lsetxattr(proc, OVERLAY_XATTR "opaque", "y", 1, 0) ? -errno : 0;
-}
-
-static int add_opaque(struct tree *tree, int dir_fd, const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	cleanup_free char *parent = strndup(path, slash ? (size_t)(slash - path) : 0);
-
-	if (!parent)
-		return -ENOMEM;
-	if (tree->kind == TREE_STUBS)
-		return tree->n_layers > 1 ? clear_lower(tree, dir_fd, parent) : 0;
-	return set_opaque(dir_fd, ".");
-}
-
-/* A whiteout hides what is below this layer, never what this layer brings itself. */
-static int hide_in_twin(int dir_fd, const char *hidden)
-{
-	struct stat st;
-
-	if (!mknodat(dir_fd, hidden, S_IFCHR, makedev(0, 0)))
-		return 0;
-	if (errno != EEXIST || fstatat(dir_fd, hidden, &st, AT_SYMLINK_NOFOLLOW))
-		return -errno;
-	return S_ISDIR(st.st_mode) ? set_opaque(dir_fd, hidden) : 0;
-}
-
-static int hide_in_stubs(struct tree *tree, int dir_fd, const char *path, const char *name,
-			 const char *hidden)
-{
-	cleanup_free char *own = format_text("%.*s%s", (int)(name - path), path, hidden);
-	cleanup_close int fd = -1;
-
-	if (!own)
-		return -ENOMEM;
-	if (!tfind(own, &tree->own_paths, compare_paths))
-		return remove_tree_at(dir_fd, hidden);
-	fd = openat(dir_fd, hidden, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	return fd < 0 ? 0 : clear_lower(tree, fd, own);
-}
-
-static int add_whiteout(struct tree *tree, int dir_fd, const char *path, const char *name)
-{
-	const char *hidden = name + strlen(WHITEOUT_PREFIX);
-
-	if (!strcmp(name, WHITEOUT_OPAQUE))
-		return add_opaque(tree, dir_fd, path);
-	if (!strncmp(name, WHITEOUT_META, strlen(WHITEOUT_META)))
-		return 0; /* bookkeeping of aufs */
-	if (!*hidden || !strcmp(hidden, ".") || !strcmp(hidden, ".."))
-		return -EINVAL;
-	return tree->kind == TREE_TWIN ? hide_in_twin(dir_fd, hidden)
-				       : hide_in_stubs(tree, dir_fd, path, name, hidden);
-}
-
-/* ---- stubs ---- */
-
-static int note_hints(struct tree *tree, const struct stub *stub)
-{
-	const char *url = stub->urls;
-
-	for (unsigned int i = 0; i < stub->n_urls; i++, url += strlen(url) + 1) {
-		size_t k = 0;
-
-		while (k < tree->n_hints && strcmp(tree->hints[k], url))
-			k++;
-		if (k < tree->n_hints || k == HINTS_MAX)
-			continue;
-		tree->hints[k] = strdup(url);
-		if (!tree->hints[k])
-			return -ENOMEM;
-		tree->n_hints++;
-	}
-	return 0;
-}
-
-int tree_note_stub(struct tree *tree, const struct stub *stub)
-{
-	struct digest digest = { .algorithm = DIGEST_SHA256 };
-	int r;
-
-	memcpy(digest.bytes, stub->sha256, SHA256_BYTES);
-	r = stubtable_add(tree->table, &digest, stub->size_bytes);
-	if (r)
-		return r;
-	tree->n_stubs++;
-	tree->stub_bytes += stub->size_bytes;
-	return note_hints(tree, stub);
-}
-
-int tree_make_metacopy(int fd, const struct stub *stub)
-{
-	struct digest digest = { .algorithm = DIGEST_SHA256 };
-	char redirect[DIGEST_TEXT_SIZE + 16], hex[DIGEST_TEXT_SIZE];
-
-	memcpy(digest.bytes, stub->sha256, SHA256_BYTES);
-	snprintf(redirect, sizeof(redirect), "/sha256/%s", digest_format_hex(&digest, hex));
-	if (fsetxattr(fd, OVERLAY_XATTR "metacopy", "", 0, 0) ||
-	    fsetxattr(fd, OVERLAY_XATTR "redirect", redirect, strlen(redirect), 0))
-		return -errno;
-	return 0;
-}
-
-uint64_t tree_stub_count(const struct tree *tree)
-{
-	return tree->n_stubs;
-}
-
-uint64_t tree_stub_bytes(const struct tree *tree)
-{
-	return tree->stub_bytes;
 }
 
 /* ---- content ---- */
@@ -397,56 +215,6 @@ static int write_content(struct tree *tree, const struct tree_entry *entry, int 
 	return r < 0 ? r : ftruncate(fd, entry->st.st_size) ? -errno : 0;
 }
 
-/* ---- metadata ---- */
-
-static int set_acl(const char *proc, acl_type_t type, const char *text)
-{
-	acl_t acl = acl_from_text(text);
-	int r;
-
-	if (!acl)
-		return -EINVAL;
-	r = acl_set_file(proc, type, acl) ? -errno : 0;
-	acl_free(acl);
-	return r;
-}
-
-/* @proc: a path that lsetxattr() and lchown() take for the entry itself. */
-static int set_xattrs(const struct tree_entry *entry, const char *proc)
-{
-	for (size_t i = 0; i < entry->n_xattrs; i++) {
-		const struct tree_xattr *xattr = &entry->xattrs[i];
-
-		if (!strncmp(xattr->name, OVERLAY_XATTR, strlen(OVERLAY_XATTR)))
-			continue;
-		if (lsetxattr(proc, xattr->name, xattr->value, xattr->size, 0))
-			return -errno;
-	}
-	return 0;
-}
-
-static int set_metadata(const struct tree_entry *entry, int dir_fd, const char *name)
-{
-	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, entry->st.st_mtim };
-	cleanup_free char *proc = format_text("/proc/self/fd/%d/%s", dir_fd, name);
-	int r;
-
-	if (!proc)
-		return -ENOMEM;
-	if (fchownat(dir_fd, name, entry->st.st_uid, entry->st.st_gid, AT_SYMLINK_NOFOLLOW))
-		return -errno;
-	if (!S_ISLNK(entry->st.st_mode) && fchmodat(dir_fd, name, entry->st.st_mode & 07777, 0))
-		return -errno;
-	r = set_xattrs(entry, proc);
-	if (!r && entry->acl_access && !S_ISLNK(entry->st.st_mode))
-		r = set_acl(proc, ACL_TYPE_ACCESS, entry->acl_access);
-	if (!r && entry->acl_default && S_ISDIR(entry->st.st_mode))
-		r = set_acl(proc, ACL_TYPE_DEFAULT, entry->acl_default);
-	if (!r && utimensat(dir_fd, name, times, AT_SYMLINK_NOFOLLOW))
-		r = -errno;
-	return r;
-}
-
 static int remember_times(struct tree *tree, const char *path, const struct timespec *mtime)
 {
 	struct dir_times *dir;
@@ -487,7 +255,7 @@ static int make_directory(struct tree *tree, int dir_fd, const char *name)
 	}
 	if (mkdirat(dir_fd, name, 0700))
 		return -errno;
-	return whiteout ? set_opaque(dir_fd, name) : 0;
+	return whiteout ? tree_set_opaque(dir_fd, name) : 0;
 }
 
 static int make_regular(struct tree *tree, const struct tree_entry *entry, int dir_fd,
@@ -501,7 +269,7 @@ static int make_regular(struct tree *tree, const struct tree_entry *entry, int d
 		return -errno;
 	r = write_content(tree, entry, fd, &stub, &is_stub);
 	if (!r)
-		r = set_metadata(entry, dir_fd, name);
+		r = tree_set_metadata(entry, dir_fd, name);
 	if (!r && is_stub && tree->kind == TREE_TWIN)
 		r = tree_make_metacopy(fd, &stub);
 	return close(fd) && !r ? -errno : r;
@@ -558,7 +326,7 @@ static int add_root(struct tree *tree, const struct tree_entry *entry)
 
 	if (!S_ISDIR(entry->st.st_mode))
 		return -EINVAL;
-	r = set_metadata(entry, tree->root_fd, ".");
+	r = tree_set_metadata(entry, tree->root_fd, ".");
 	return r ? r : remember_times(tree, "", &entry->st.st_mtim);
 }
 
@@ -573,7 +341,7 @@ static int add(struct tree *tree, const struct tree_entry *entry, const char *pa
 	if (r)
 		return r;
 	if (!strncmp(name, WHITEOUT_PREFIX, strlen(WHITEOUT_PREFIX)))
-		return add_whiteout(tree, dir_fd, path, name);
+		return tree_add_whiteout(tree, dir_fd, path, name);
 	r = remember_path(tree, path);
 	if (r)
 		return r;
@@ -592,7 +360,7 @@ static int add(struct tree *tree, const struct tree_entry *entry, const char *pa
 	/* Regular files have theirs already, before their last attributes. */
 	if (r || entry->hardlink || S_ISREG(entry->st.st_mode))
 		return r;
-	return set_metadata(entry, dir_fd, name);
+	return tree_set_metadata(entry, dir_fd, name);
 }
 
 int tree_add(struct tree *tree, const struct tree_entry *entry, struct problem *problem)
@@ -631,21 +399,6 @@ int tree_finish(struct tree *tree, struct problem *problem)
 					   strerror(-r));
 	}
 	return 0;
-}
-
-int tree_write_tables(struct tree *tree, int dirfd)
-{
-	cleanup_json json_t *urls = json_array();
-	cleanup_free char *text = NULL;
-	int r;
-
-	for (size_t i = 0; i < tree->n_hints; i++)
-		json_array_append_new(urls, json_string(tree->hints[i]));
-	text = json_dumps(urls, JSON_COMPACT);
-	if (!text)
-		return -ENOMEM;
-	r = write_file_durably_at(dirfd, "urls", text, strlen(text), 0644);
-	return r ? r : stubtable_write(tree->table, dirfd, "stubs");
 }
 
 struct tree *tree_new(int root_fd, enum tree_kind kind)

@@ -2,14 +2,9 @@
 /*
  * Owns every fetch from the first waiter to the published file.
  *
- * The hard idea: two independent events end an attempt, the end of the pipe (all bytes are
- * here) and the worker's result (why it ended). Right bytes count whatever the result says;
- * wrong or missing ones need it, to know what to try next.
- *
- * Loop thread, but for drain_run() and commit_run(), which are pool jobs and own the
- * writer and the pipe while they run.
+ * Loop thread. How the bytes come is in fetchd/fetch-transfer.c.
  */
-#include "fetchd/fetch.h"
+#include "fetchd/fetch-internal.h"
 
 #include <event2/event.h>
 #include <fcntl.h>
@@ -19,55 +14,9 @@
 #include "fetchd/workerlink.h"
 
 enum {
-	N_BUCKETS = 1024,
-	PIPE_BYTES = 1024 * 1024,
-	DRAIN_MAX_BYTES = 4 * 1024 * 1024, /* of one fetch, before others get the thread */
-	DRAIN_PIECE_BYTES = 128 * 1024,
 	BACKOFF_MIN_MS = 100,
 	BACKOFF_MAX_MS = 2000,
 	SEAL_DELAY_MS = 1000,
-};
-
-struct fetch {
-	struct fetch_table *table;
-	struct fetch *next_in_bucket;
-	struct fetch *next_queued;
-	struct digest digest;
-	uint64_t size_bytes;
-	struct source_list sources;
-	struct fetch_waiter *waiters;
-	int64_t started_ms, deadline_ms;
-
-	bool running, busy, aborted; /* busy: a pool job has the writer and the pipe */
-	struct cache_writer *writer; /* owned */
-	uint64_t writer_base;	     /* bytes it had when the attempt began */
-	size_t source;		     /* index of the attempt's source */
-	unsigned int round;
-	bool transient; /* a source of this round may answer later */
-	bool bad_source[SOURCES_MAX];
-	struct event *readable, *timer;
-	int pipe_fd; /* owned, -1: none */
-	bool eof, have_result;
-	int io_error;	  /* of the cache or the pipe */
-	int result_error; /* of the worker */
-	int64_t retry_after_ms;
-	char problem[PROBLEM_MAX];
-	struct worker_job worker_job;
-	struct pool_job pool_job;
-};
-
-struct fetch_table {
-	struct event_base *base;
-	struct cache *cache;
-	struct pool *pool;
-	struct workerlink *link;
-	unsigned int running_max, n_running;
-	struct fetch *buckets[N_BUCKETS];
-	struct fetch *queue, **queue_end;
-	struct fetch_totals totals;
-	struct event *start, *seal_timer;
-	struct pool_job seal_job;
-	bool seal_running, seal_wanted;
 };
 
 static void start_attempt(struct fetch *fetch);
@@ -109,13 +58,10 @@ static void unlink_fetch(struct fetch *fetch)
 
 static void free_fetch(struct fetch *fetch)
 {
+	fetch_transfer_stop(fetch);
 	cache_abort(fetch->writer);
-	if (fetch->readable)
-		event_free(fetch->readable);
 	if (fetch->timer)
 		event_free(fetch->timer);
-	if (fetch->pipe_fd >= 0)
-		close(fetch->pipe_fd);
 	source_list_clear(&fetch->sources);
 	free(fetch);
 }
@@ -184,7 +130,7 @@ static void on_seal_timer(evutil_socket_t fd, short what, void *context)
 
 /* ---- the end of a fetch ---- */
 
-static void finish(struct fetch *fetch, int error)
+void fetch_finish(struct fetch *fetch, int error)
 {
 	struct fetch_table *table = fetch->table;
 	char text[DIGEST_TEXT_SIZE];
@@ -220,16 +166,6 @@ static void finish(struct fetch *fetch, int error)
 	start_queued(table);
 }
 
-static void close_pipe(struct fetch *fetch)
-{
-	if (fetch->readable) {
-		event_free(fetch->readable);
-		fetch->readable = NULL;
-	}
-	if (fetch->pipe_fd >= 0)
-		close(steal_fd(&fetch->pipe_fd));
-}
-
 /* ---- between attempts ---- */
 
 static bool error_may_pass(int error)
@@ -250,7 +186,7 @@ static void next_round(struct fetch *fetch)
 	struct timeval tv;
 
 	if (!fetch->transient) {
-		finish(fetch, -EIO);
+		fetch_finish(fetch, -EIO);
 		return;
 	}
 	for (unsigned int i = 0; i < fetch->round && wait_ms < BACKOFF_MAX_MS; i++)
@@ -259,7 +195,7 @@ static void next_round(struct fetch *fetch)
 		wait_ms = fetch->retry_after_ms;
 	wait_ms += random() % (wait_ms / 2 + 1);
 	if (wait_ms >= left_ms) {
-		finish(fetch, -EIO);
+		fetch_finish(fetch, -EIO);
 		return;
 	}
 	fetch->round++;
@@ -271,7 +207,7 @@ static void next_round(struct fetch *fetch)
 	evtimer_add(fetch->timer, &tv);
 }
 
-static void next_source(struct fetch *fetch, int error)
+void fetch_next_source(struct fetch *fetch, int error)
 {
 	char where[512];
 
@@ -291,242 +227,10 @@ static void next_source(struct fetch *fetch, int error)
 	start_attempt(fetch);
 }
 
-/* ---- commit ---- */
-
-static void commit_run(struct pool_job *job)
-{
-	struct fetch *fetch = container_of(job, struct fetch, pool_job);
-
-	fetch->io_error = cache_commit(steal_ptr(fetch->writer));
-}
-
-static void commit_done(struct pool_job *job)
-{
-	struct fetch *fetch = container_of(job, struct fetch, pool_job);
-	char where[512];
-
-	fetch->busy = false;
-	if (!fetch->io_error) {
-		finish(fetch, 0);
-		return;
-	}
-	if (fetch->io_error != -EBADMSG) {
-		snprintf(fetch->problem, sizeof(fetch->problem), "cache: %s",
-			 strerror(-fetch->io_error));
-		finish(fetch, fetch->io_error);
-		return;
-	}
-	source_describe(&fetch->sources.entries[fetch->source], where, sizeof(where));
-	snprintf(fetch->problem, sizeof(fetch->problem),
-		 "%s sent bytes that do not have this digest; they were dropped", where);
-	log_error("%s", fetch->problem);
-	next_source(fetch, -EBADMSG);
-}
-
-static void commit(struct fetch *fetch)
-{
-	if (!fetch->have_result)
-		workerlink_cancel(fetch->table->link, &fetch->worker_job);
-	close_pipe(fetch);
-	fetch->pool_job = (struct pool_job){ .run = commit_run, .done = commit_done };
-	fetch->busy = true;
-	pool_submit(fetch->table->pool, &fetch->pool_job);
-}
-
-/* ---- bytes ---- */
-
-static void attempt_may_be_over(struct fetch *fetch)
-{
-	if (fetch->busy || !fetch->eof)
-		return;
-	if (fetch->aborted) {
-		snprintf(fetch->problem, sizeof(fetch->problem), "nobody waits for it any more");
-		finish(fetch, -ECANCELED);
-		return;
-	}
-	if (fetch->io_error) {
-		workerlink_cancel(fetch->table->link, &fetch->worker_job);
-		if (fetch->io_error != -EFBIG) {
-			snprintf(fetch->problem, sizeof(fetch->problem), "cache: %s",
-				 strerror(-fetch->io_error));
-			finish(fetch, fetch->io_error);
-			return;
-		}
-		fetch->have_result = true;
-		fetch->result_error = -EBADMSG;
-	}
-	if (!fetch->io_error && cache_written(fetch->writer) == fetch->size_bytes) {
-		commit(fetch);
-		return;
-	}
-	if (!fetch->have_result)
-		return;
-	close_pipe(fetch);
-	if (fetch->io_error) {
-		cache_abort(steal_ptr(fetch->writer));
-		fetch->io_error = 0;
-	}
-	next_source(fetch, fetch->result_error ? fetch->result_error : -EIO);
-}
-
-static void drain_run(struct pool_job *job)
-{
-	struct fetch *fetch = container_of(job, struct fetch, pool_job);
-	char piece[DRAIN_PIECE_BYTES];
-	size_t total = 0;
-
-	while (total < DRAIN_MAX_BYTES) {
-		ssize_t n = read(fetch->pipe_fd, piece, sizeof(piece));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
-			return;
-		if (n < 0)
-			fetch->io_error = -errno;
-		else if (n > 0)
-			fetch->io_error = cache_write(fetch->writer, piece, (size_t)n);
-		if (n <= 0 || fetch->io_error) {
-			fetch->eof = true;
-			return;
-		}
-		total += (size_t)n;
-	}
-}
-
-static void drain_done(struct pool_job *job)
-{
-	struct fetch *fetch = container_of(job, struct fetch, pool_job);
-
-	fetch->busy = false;
-	if (fetch->aborted)
-		fetch->eof = true;
-	/* All bytes that were promised: what else may come cannot make them better. */
-	if (!fetch->eof && cache_written(fetch->writer) == fetch->size_bytes && fetch->have_result)
-		fetch->eof = true;
-	if (!fetch->eof) {
-		event_add(fetch->readable, NULL);
-		return;
-	}
-	attempt_may_be_over(fetch);
-}
-
-static void on_readable(evutil_socket_t fd, short what, void *context)
-{
-	struct fetch *fetch = context;
-
-	(void)fd;
-	(void)what;
-	fetch->pool_job = (struct pool_job){ .run = drain_run, .done = drain_done };
-	fetch->busy = true;
-	pool_submit(fetch->table->pool, &fetch->pool_job);
-}
-
-static void on_result(struct worker_job *job, const struct worker_result *result)
-{
-	struct fetch *fetch = container_of(job, struct fetch, worker_job);
-
-	fetch->have_result = true;
-	fetch->result_error = result->error;
-	fetch->retry_after_ms = result->retry_after_ms;
-	if (result->error)
-		snprintf(fetch->problem, sizeof(fetch->problem), "%s", result->problem);
-	attempt_may_be_over(fetch);
-}
-
-/* ---- an OCI layout on this host ---- */
-
-static int copy_file(struct fetch *fetch, int fd)
-{
-	char piece[DRAIN_PIECE_BYTES];
-
-	for (;;) {
-		ssize_t n = read(fd, piece, sizeof(piece));
-		int r;
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : 0;
-		r = cache_write(fetch->writer, piece, (size_t)n);
-		if (r)
-			return r;
-	}
-}
-
-static void layout_run(struct pool_job *job)
-{
-	struct fetch *fetch = container_of(job, struct fetch, pool_job);
-	const struct source *source = &fetch->sources.entries[fetch->source];
-	char path[4096], hex[DIGEST_TEXT_SIZE];
-	cleanup_close int fd = -1;
-
-	snprintf(path, sizeof(path), "%s/blobs/sha256/%s", source->path,
-		 digest_format_hex(&fetch->digest, hex));
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	fetch->result_error = fd < 0 ? -errno : copy_file(fetch, fd);
-}
-
-static void layout_done(struct pool_job *job)
-{
-	struct fetch *fetch = container_of(job, struct fetch, pool_job);
-	int error = fetch->result_error;
-
-	fetch->busy = false;
-	if (!error) {
-		commit(fetch);
-		return;
-	}
-	snprintf(fetch->problem, sizeof(fetch->problem), "oci:%s: %s",
-		 fetch->sources.entries[fetch->source].path, strerror(-error));
-	cache_abort(steal_ptr(fetch->writer));
-	if (error == -ENOSPC || error == -EDQUOT)
-		finish(fetch, error);
-	else
-		next_source(fetch, error == -EFBIG ? -EBADMSG : error);
-}
-
-/* ---- an attempt ---- */
-
-static int open_pipe(struct fetch *fetch, int *write_fd)
-{
-	int fds[2];
-
-	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK))
-		return -errno;
-	/* Larger where allowed: fewer turns through the loop. */
-	if (fetch->size_bytes > 64 * 1024)
-		fcntl(fds[0], F_SETPIPE_SZ, PIPE_BYTES);
-	fetch->pipe_fd = fds[0];
-	*write_fd = fds[1];
-	fetch->readable = event_new(fetch->table->base, fds[0], EV_READ, on_readable, fetch);
-	return fetch->readable && !event_add(fetch->readable, NULL) ? 0 : -ENOMEM;
-}
-
-static int start_transfer(struct fetch *fetch)
-{
-	cleanup_close int write_fd = -1;
-	int r = open_pipe(fetch, &write_fd);
-
-	if (r)
-		return r;
-	fetch->worker_job.result = on_result;
-	return workerlink_submit(fetch->table->link, &fetch->worker_job,
-				 &fetch->sources.entries[fetch->source], &fetch->digest,
-				 fetch->size_bytes, cache_written(fetch->writer),
-				 fetch->deadline_ms, write_fd);
-}
-
 static void start_attempt(struct fetch *fetch)
 {
-	struct fetch_table *table = fetch->table;
-	int r = 0;
+	int r;
 
-	if (fetch->aborted) {
-		fetch->eof = true;
-		attempt_may_be_over(fetch);
-		return;
-	}
 	while (fetch->source < fetch->sources.n && fetch->bad_source[fetch->source])
 		fetch->source++;
 	if (fetch->source >= fetch->sources.n) {
@@ -537,38 +241,15 @@ static void start_attempt(struct fetch *fetch)
 		next_round(fetch);
 		return;
 	}
-	fetch->eof = fetch->have_result = false;
-	fetch->io_error = fetch->result_error = 0;
-	fetch->retry_after_ms = -1;
-	if (!fetch->writer)
-		r = cache_begin(table->cache, &fetch->digest, fetch->size_bytes, &fetch->writer);
-	if (r) {
-		snprintf(fetch->problem, sizeof(fetch->problem), "cache: %s", strerror(-r));
-		finish(fetch, r);
-		return;
-	}
-	if (fetch->sources.entries[fetch->source].kind == SOURCE_LAYOUT) {
-		/* From the start: a local copy is not worth resuming. */
-		fetch->have_result = true;
-		cache_abort(fetch->writer);
-		fetch->writer = NULL;
-		r = cache_begin(table->cache, &fetch->digest, fetch->size_bytes, &fetch->writer);
-		if (!r) {
-			fetch->pool_job =
-				(struct pool_job){ .run = layout_run, .done = layout_done };
-			fetch->busy = true;
-			pool_submit(table->pool, &fetch->pool_job);
-			return;
-		}
-	} else {
-		r = start_transfer(fetch);
-	}
-	if (r) {
-		close_pipe(fetch);
-		snprintf(fetch->problem, sizeof(fetch->problem), "cannot start the transfer: %s",
-			 strerror(-r));
+	r = fetch_transfer_start(fetch);
+	if (r == -EAGAIN || r == -EMFILE || r == -ENFILE) {
+		/* The worker is being replaced, or something is full: later. */
 		fetch->transient = true;
 		next_round(fetch);
+	} else if (r) {
+		snprintf(fetch->problem, sizeof(fetch->problem), "cannot start the transfer: %s",
+			 strerror(-r));
+		fetch_finish(fetch, r);
 	}
 }
 
@@ -646,8 +327,6 @@ static void nobody_waits(struct fetch *fetch)
 	}
 	if (fetch->writer && cache_written(fetch->writer) > fetch->size_bytes / 2)
 		return;
-	workerlink_cancel(fetch->table->link, &fetch->worker_job);
-	close_pipe(fetch);
 	snprintf(fetch->problem, sizeof(fetch->problem), "nobody waits for it any more");
 	if (fetch->running)
 		fetch->table->n_running--;
@@ -703,7 +382,7 @@ void fetch_table_free(struct fetch_table *table)
 		while (table->buckets[i]) {
 			snprintf(table->buckets[i]->problem, PROBLEM_MAX, "fetchd stops");
 			table->running_max = 0;
-			finish(table->buckets[i], -EIO);
+			fetch_finish(table->buckets[i], -EIO);
 		}
 	}
 	if (table->seal_timer)

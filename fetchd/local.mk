@@ -3,9 +3,11 @@ noinst_LIBRARIES += %D%/libfetchd.a
 
 %C%_libfetchd_a_SOURCES = \
 	%D%/controlserver.c %D%/controlserver.h \
-	%D%/fetch.c %D%/fetch.h \
+	%D%/fetch.c %D%/fetch.h %D%/fetch-internal.h \
+	%D%/fetch-transfer.c \
 	%D%/keep.c %D%/keep.h \
-	%D%/miss.c %D%/miss.h \
+	%D%/miss.c %D%/miss.h %D%/miss-internal.h \
+	%D%/miss-session.c \
 	%D%/mounts.c %D%/mounts.h \
 	%D%/options.c %D%/options.h \
 	%D%/pool.c %D%/pool.h \

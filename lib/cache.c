@@ -10,15 +10,11 @@
  *
  * Any thread; the list of unsealed digests is under its lock.
  */
-#include "lib/cache.h"
+#include "lib/cache-internal.h"
 
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/fs.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include "lib/log.h"
@@ -28,18 +24,6 @@ enum {
 	RESERVE_MIN_BYTES = 1024 * 1024,
 	LEASE_TRIES = 100,
 	LEASE_WAIT_US = 1000,
-};
-
-struct cache {
-	int root_fd;  /* owned */
-	int blobs_fd; /* owned: ROOT/sha256 */
-	int temp_fd;  /* owned: ROOT/tmp, only for file systems without O_TMPFILE */
-	atomic_bool no_tmpfile;
-	atomic_bool no_immutable;
-	atomic_uint serial;
-	pthread_mutex_t lock;
-	struct digest *unsealed; /* owned, under lock */
-	size_t n_unsealed, max_unsealed;
 };
 
 struct cache_writer {
@@ -273,28 +257,6 @@ static int link_blob(struct cache_writer *writer)
 	return -errno;
 }
 
-static int remember_unsealed(struct cache *cache, const struct digest *digest)
-{
-	int r = 0;
-
-	pthread_mutex_lock(&cache->lock);
-	if (cache->n_unsealed == cache->max_unsealed) {
-		size_t max = cache->max_unsealed ? 2 * cache->max_unsealed : 64;
-		struct digest *grown = realloc(cache->unsealed, max * sizeof(*grown));
-
-		if (grown) {
-			cache->unsealed = grown;
-			cache->max_unsealed = max;
-		} else {
-			r = -ENOMEM;
-		}
-	}
-	if (!r)
-		cache->unsealed[cache->n_unsealed++] = *digest;
-	pthread_mutex_unlock(&cache->lock);
-	return r;
-}
-
 static int publish(struct cache_writer *writer)
 {
 	struct digest digest;
@@ -309,7 +271,7 @@ static int publish(struct cache_writer *writer)
 	if (r)
 		return r;
 	/* Remembered first: an unsealed name that nobody remembers would never get its +i. */
-	r = remember_unsealed(writer->cache, &writer->digest);
+	r = cache_remember_unsealed(writer->cache, &writer->digest);
 	if (!r)
 		r = link_blob(writer);
 	return r == -EEXIST ? 0 : r;
@@ -333,212 +295,4 @@ void cache_abort(struct cache_writer *writer)
 		close(writer->fd);
 	hasher_free(writer->hasher);
 	free(writer);
-}
-
-static int set_immutable(int fd, bool on)
-{
-	int flags;
-
-	if (ioctl(fd, FS_IOC_GETFLAGS, &flags))
-		return -errno;
-	if (on == !!(flags & FS_IMMUTABLE_FL))
-		return 0;
-	flags ^= FS_IMMUTABLE_FL;
-	return ioctl(fd, FS_IOC_SETFLAGS, &flags) ? -errno : 0;
-}
-
-int cache_is_sealed(int fd)
-{
-	int flags;
-
-	if (ioctl(fd, FS_IOC_GETFLAGS, &flags))
-		return -errno;
-	return !!(flags & FS_IMMUTABLE_FL);
-}
-
-/* A file whose fsync failed has unknown bytes on disk: it must be fetched anew. */
-static int sync_blob(struct cache *cache, const struct digest *digest)
-{
-	int fd = cache_open_blob(cache, digest), r = 0;
-
-	if (fd < 0)
-		return fd;
-	if (fsync(fd)) {
-		r = -errno;
-		log_error("cache: fsync of a fetched file failed (%s); it is dropped",
-			  strerror(-r));
-	}
-	close(fd);
-	if (r)
-		return cache_remove(cache, digest) ?: r;
-	return 0;
-}
-
-int cache_seal(struct cache *cache)
-{
-	cleanup_free struct digest *batch = NULL;
-	int first = 0, n_sealed = 0, r;
-	size_t n;
-
-	pthread_mutex_lock(&cache->lock);
-	batch = steal_ptr(cache->unsealed);
-	n = cache->n_unsealed;
-	cache->n_unsealed = cache->max_unsealed = 0;
-	pthread_mutex_unlock(&cache->lock);
-
-	for (size_t i = 0; i < n; i++) {
-		r = sync_blob(cache, &batch[i]);
-		if (r && r != -ENOENT && !first)
-			first = r;
-	}
-	if (n && fsync(cache->blobs_fd))
-		return -errno;
-	for (size_t i = 0; i < n; i++) {
-		cleanup_close int fd = cache_open_blob(cache, &batch[i]);
-
-		if (fd < 0)
-			continue;
-		r = cache->no_immutable ? 0 : set_immutable(fd, true);
-		if (r == -EOPNOTSUPP || r == -ENOTTY || r == -EPERM) {
-			cache->no_immutable = true;
-			log_warning("cache: files cannot be made immutable here (%s); a root "
-				    "process could change them",
-				    strerror(-r));
-		} else if (r && !first) {
-			first = r;
-		}
-		n_sealed += r == 0;
-	}
-	return first ? first : n_sealed;
-}
-
-int cache_remove(struct cache *cache, const struct digest *digest)
-{
-	cleanup_close int fd = cache_open_blob(cache, digest);
-	char hex[DIGEST_TEXT_SIZE];
-	int r;
-
-	if (fd == -ENOENT)
-		return 0;
-	if (fd < 0)
-		return fd;
-	r = set_immutable(fd, false);
-	if (r && r != -EOPNOTSUPP && r != -ENOTTY)
-		return r;
-	if (unlinkat(cache->blobs_fd, digest_format_hex(digest, hex), 0) && errno != ENOENT)
-		return -errno;
-	return 0;
-}
-
-static int read_boot_id(char *out, size_t size)
-{
-	cleanup_close int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	n = read_full(fd, out, size - 1);
-	if (n < 0)
-		return (int)n;
-	out[n] = '\0';
-	return 0;
-}
-
-bool cache_needs_recovery(const struct cache *cache)
-{
-	cleanup_free char *last = NULL;
-	char now[64];
-	size_t len;
-
-	return read_boot_id(now, sizeof(now)) ||
-	       read_file_at(cache->root_fd, "boot-id", sizeof(now), &last, &len) ||
-	       strcmp(now, last) != 0;
-}
-
-/* Return: 1 removed, 0 kept, or negative errno. */
-static int recover_blob(struct cache *cache, const char *name, bool rehash,
-			struct cache_usage *usage)
-{
-	struct digest digest, actual;
-	struct stat st;
-	int fd, r;
-
-	if (digest_parse_hex(DIGEST_SHA256, name, strlen(name), &digest))
-		return 0;
-	fd = cache_open_blob(cache, &digest);
-	if (fd < 0)
-		return fd;
-	r = fstat(fd, &st) ? -errno : cache_is_sealed(fd);
-	if (r == -ENOTTY || r == -EOPNOTSUPP)
-		r = 0;
-	if (r == 0 && rehash) {
-		r = digest_compute_fd(DIGEST_SHA256, fd, &actual, NULL);
-		if (!r && !digest_equal(&digest, &actual)) {
-			log_error("cache: %s was damaged when the host went down; it is removed",
-				  name);
-			close(fd);
-			r = cache_remove(cache, &digest);
-			return r ? r : 1;
-		}
-	}
-	if (r == 0)
-		r = remember_unsealed(cache, &digest);
-	close(fd);
-	if (r < 0)
-		return r;
-	usage->files++;
-	usage->bytes += (uint64_t)st.st_size;
-	return 0;
-}
-
-static int sweep_temp(struct cache *cache)
-{
-	cleanup_closedir DIR *dir = NULL;
-	struct dirent *entry;
-	int fd = openat(cache->temp_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	dir = fdopendir(fd);
-	if (!dir) {
-		close(fd);
-		return -ENOMEM;
-	}
-	while ((entry = readdir(dir))) {
-		if (entry->d_name[0] != '.')
-			unlinkat(fd, entry->d_name, 0);
-	}
-	return 0;
-}
-
-int cache_recover(struct cache *cache, struct cache_usage *usage)
-{
-	bool rehash = cache_needs_recovery(cache);
-	cleanup_closedir DIR *dir = NULL;
-	struct dirent *entry;
-	int n_removed = 0, fd, r = 0;
-	char boot_id[64];
-
-	*usage = (struct cache_usage){ .files = 0 };
-	if (rehash)
-		r = sweep_temp(cache);
-	fd = openat(cache->blobs_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	dir = fdopendir(fd);
-	if (!dir) {
-		close(fd);
-		return -ENOMEM;
-	}
-	while (r >= 0 && (entry = readdir(dir))) {
-		r = recover_blob(cache, entry->d_name, rehash, usage);
-		if (r > 0)
-			n_removed++;
-	}
-	if (r >= 0)
-		r = read_boot_id(boot_id, sizeof(boot_id));
-	if (!r && rehash)
-		r = write_file_durably_at(cache->root_fd, "boot-id", boot_id, strlen(boot_id),
-					  0644);
-	return r < 0 ? r : n_removed;
 }

@@ -4,7 +4,8 @@ noinst_LIBRARIES += %D%/libintinode.a
 %C%_libintinode_a_SOURCES = \
 	%D%/address.c %D%/address.h \
 	%D%/auth.c %D%/auth.h \
-	%D%/cache.c %D%/cache.h \
+	%D%/cache.c %D%/cache.h %D%/cache-internal.h \
+	%D%/cache-seal.c \
 	%D%/challenge.c %D%/challenge.h \
 	%D%/channel.c %D%/channel.h \
 	%D%/compress.c %D%/compress.h \

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the two files of fetches share: fetchd/fetch.c decides, fetchd/fetch-transfer.c moves
+ * bytes.
+ */
+#pragma once
+
+#include "fetchd/fetch.h"
+#include "fetchd/pool.h"
+#include "fetchd/workerlink.h"
+
+enum { N_BUCKETS = 1024 };
+
+struct fetch {
+	struct fetch_table *table;
+	struct fetch *next_in_bucket;
+	struct fetch *next_queued;
+	struct digest digest;
+	uint64_t size_bytes;
+	struct source_list sources;
+	struct fetch_waiter *waiters;
+	int64_t started_ms, deadline_ms;
+
+	bool running, busy, aborted; /* busy: a pool job has the writer and the pipe */
+	struct cache_writer *writer; /* owned */
+	uint64_t writer_base;	     /* bytes it had when the attempt began */
+	size_t source;		     /* index of the attempt's source */
+	unsigned int round;
+	bool transient; /* a source of this round may answer later */
+	bool bad_source[SOURCES_MAX];
+	struct event *readable, *timer;
+	int pipe_fd; /* owned, -1: none */
+	bool eof, have_result;
+	int io_error;	  /* of the cache or the pipe */
+	int result_error; /* of the worker */
+	int64_t retry_after_ms;
+	char problem[PROBLEM_MAX];
+	struct worker_job worker_job;
+	struct pool_job pool_job;
+};
+
+struct fetch_table {
+	struct event_base *base;
+	struct cache *cache;
+	struct pool *pool;
+	struct workerlink *link;
+	unsigned int running_max, n_running;
+	struct fetch *buckets[N_BUCKETS];
+	struct fetch *queue, **queue_end;
+	struct fetch_totals totals;
+	struct event *start, *seal_timer;
+	struct pool_job seal_job;
+	bool seal_running, seal_wanted;
+};
+
+/** fetch_transfer_start() - begin an attempt with the present source. Return: 0 or -errno. */
+int fetch_transfer_start(struct fetch *fetch) must_check;
+
+/** fetch_transfer_stop() - no more bytes; not while a pool job runs. */
+void fetch_transfer_stop(struct fetch *fetch);
+
+/** fetch_next_source() - an attempt ended with @error; what now is decided here. */
+void fetch_next_source(struct fetch *fetch, int error);
+
+/** fetch_finish() - tell every waiter, and free it. */
+void fetch_finish(struct fetch *fetch, int error);

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Owns one attempt of a fetch: bytes from one source into the cache's writer.
+ *
+ * The hard idea: two independent events end an attempt, the end of the pipe (all bytes are
+ * here) and the worker's result (why it ended). Right bytes count whatever the result says;
+ * wrong or missing ones need it, to know what to try next.
+ *
+ * Loop thread, but for drain_run(), commit_run() and layout_run(), which are pool jobs and
+ * own the writer and the pipe while they run.
+ */
+#include "fetchd/fetch-internal.h"
+
+#include <event2/event.h>
+#include <fcntl.h>
+#include <string.h>
+
+enum {
+	PIPE_BYTES = 1024 * 1024,
+	DRAIN_MAX_BYTES = 4 * 1024 * 1024, /* of one fetch, before others get the thread */
+	DRAIN_PIECE_BYTES = 128 * 1024,
+};
+
+static void close_pipe(struct fetch *fetch)
+{
+	if (fetch->readable) {
+		event_free(fetch->readable);
+		fetch->readable = NULL;
+	}
+	if (fetch->pipe_fd >= 0)
+		close(steal_fd(&fetch->pipe_fd));
+}
+
+/* ---- commit ---- */
+
+static void commit_run(struct pool_job *job)
+{
+	struct fetch *fetch = container_of(job, struct fetch, pool_job);
+
+	fetch->io_error = cache_commit(steal_ptr(fetch->writer));
+}
+
+static void commit_done(struct pool_job *job)
+{
+	struct fetch *fetch = container_of(job, struct fetch, pool_job);
+	char where[512];
+
+	fetch->busy = false;
+	if (!fetch->io_error) {
+		fetch_finish(fetch, 0);
+		return;
+	}
+	if (fetch->io_error != -EBADMSG) {
+		snprintf(fetch->problem, sizeof(fetch->problem), "cache: %s",
+			 strerror(-fetch->io_error));
+		fetch_finish(fetch, fetch->io_error);
+		return;
+	}
+	source_describe(&fetch->sources.entries[fetch->source], where, sizeof(where));
+	snprintf(fetch->problem, sizeof(fetch->problem),
+		 "%s sent bytes that do not have this digest; they were dropped", where);
+	log_error("%s", fetch->problem);
+	fetch_next_source(fetch, -EBADMSG);
+}
+
+static void commit(struct fetch *fetch)
+{
+	if (!fetch->have_result)
+		workerlink_cancel(fetch->table->link, &fetch->worker_job);
+	close_pipe(fetch);
+	fetch->pool_job = (struct pool_job){ .run = commit_run, .done = commit_done };
+	fetch->busy = true;
+	pool_submit(fetch->table->pool, &fetch->pool_job);
+}
+
+/* ---- bytes ---- */
+
+static void attempt_may_be_over(struct fetch *fetch)
+{
+	if (fetch->busy || !fetch->eof)
+		return;
+	if (fetch->aborted) {
+		fetch_finish(fetch, -ECANCELED);
+		return;
+	}
+	if (fetch->io_error) {
+		workerlink_cancel(fetch->table->link, &fetch->worker_job);
+		if (fetch->io_error != -EFBIG) {
+			snprintf(fetch->problem, sizeof(fetch->problem), "cache: %s",
+				 strerror(-fetch->io_error));
+			fetch_finish(fetch, fetch->io_error);
+			return;
+		}
+		fetch->have_result = true;
+		fetch->result_error = -EBADMSG;
+	}
+	if (!fetch->io_error && cache_written(fetch->writer) == fetch->size_bytes) {
+		commit(fetch);
+		return;
+	}
+	if (!fetch->have_result)
+		return;
+	close_pipe(fetch);
+	if (fetch->io_error) {
+		cache_abort(steal_ptr(fetch->writer));
+		fetch->io_error = 0;
+	}
+	fetch_next_source(fetch, fetch->result_error ? fetch->result_error : -EIO);
+}
+
+static void drain_run(struct pool_job *job)
+{
+	struct fetch *fetch = container_of(job, struct fetch, pool_job);
+	char piece[DRAIN_PIECE_BYTES];
+	size_t total = 0;
+
+	while (total < DRAIN_MAX_BYTES) {
+		ssize_t n = read(fetch->pipe_fd, piece, sizeof(piece));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n < 0)
+			fetch->io_error = -errno;
+		else if (n > 0)
+			fetch->io_error = cache_write(fetch->writer, piece, (size_t)n);
+		if (n <= 0 || fetch->io_error) {
+			fetch->eof = true;
+			return;
+		}
+		total += (size_t)n;
+	}
+}
+
+static void drain_done(struct pool_job *job)
+{
+	struct fetch *fetch = container_of(job, struct fetch, pool_job);
+
+	fetch->busy = false;
+	if (fetch->aborted)
+		fetch->eof = true;
+	/* All bytes that were promised: what else may come cannot make them better. */
+	if (!fetch->eof && cache_written(fetch->writer) == fetch->size_bytes && fetch->have_result)
+		fetch->eof = true;
+	if (!fetch->eof) {
+		event_add(fetch->readable, NULL);
+		return;
+	}
+	attempt_may_be_over(fetch);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *context)
+{
+	struct fetch *fetch = context;
+
+	(void)fd;
+	(void)what;
+	fetch->pool_job = (struct pool_job){ .run = drain_run, .done = drain_done };
+	fetch->busy = true;
+	pool_submit(fetch->table->pool, &fetch->pool_job);
+}
+
+static void on_result(struct worker_job *job, const struct worker_result *result)
+{
+	struct fetch *fetch = container_of(job, struct fetch, worker_job);
+
+	fetch->have_result = true;
+	fetch->result_error = result->error;
+	fetch->retry_after_ms = result->retry_after_ms;
+	if (result->error)
+		snprintf(fetch->problem, sizeof(fetch->problem), "%s", result->problem);
+	attempt_may_be_over(fetch);
+}
+
+/* ---- an OCI layout on this host ---- */
+
+static int copy_file(struct fetch *fetch, int fd)
+{
+	char piece[DRAIN_PIECE_BYTES];
+
+	for (;;) {
+		ssize_t n = read(fd, piece, sizeof(piece));
+		int r;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : 0;
+		r = cache_write(fetch->writer, piece, (size_t)n);
+		if (r)
+			return r;
+	}
+}
+
+static void layout_run(struct pool_job *job)
+{
+	struct fetch *fetch = container_of(job, struct fetch, pool_job);
+	const struct source *source = &fetch->sources.entries[fetch->source];
+	char path[4096], hex[DIGEST_TEXT_SIZE];
+	cleanup_close int fd = -1;
+
+	snprintf(path, sizeof(path), "%s/blobs/sha256/%s", source->path,
+		 digest_format_hex(&fetch->digest, hex));
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	fetch->result_error = fd < 0 ? -errno : copy_file(fetch, fd);
+}
+
+static void layout_done(struct pool_job *job)
+{
+	struct fetch *fetch = container_of(job, struct fetch, pool_job);
+	int error = fetch->result_error;
+
+	fetch->busy = false;
+	if (!error) {
+		commit(fetch);
+		return;
+	}
+	snprintf(fetch->problem, sizeof(fetch->problem), "oci:%s: %s",
+		 fetch->sources.entries[fetch->source].path, strerror(-error));
+	cache_abort(steal_ptr(fetch->writer));
+	if (error == -ENOSPC || error == -EDQUOT)
+		fetch_finish(fetch, error);
+	else
+		fetch_next_source(fetch, error == -EFBIG ? -EBADMSG : error);
+}
+
+static int open_pipe(struct fetch *fetch, int *write_fd)
+{
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK))
+		return -errno;
+	/* Larger where allowed: fewer turns through the loop. */
+	if (fetch->size_bytes > 64 * 1024)
+		fcntl(fds[0], F_SETPIPE_SZ, PIPE_BYTES);
+	fetch->pipe_fd = fds[0];
+	*write_fd = fds[1];
+	fetch->readable = event_new(fetch->table->base, fds[0], EV_READ, on_readable, fetch);
+	return fetch->readable && !event_add(fetch->readable, NULL) ? 0 : -ENOMEM;
+}
+
+static int start_transfer(struct fetch *fetch)
+{
+	cleanup_close int write_fd = -1;
+	int r = open_pipe(fetch, &write_fd);
+
+	if (r)
+		return r;
+	fetch->worker_job.result = on_result;
+	return workerlink_submit(fetch->table->link, &fetch->worker_job,
+				 &fetch->sources.entries[fetch->source], &fetch->digest,
+				 fetch->size_bytes, cache_written(fetch->writer),
+				 fetch->deadline_ms, write_fd);
+}
+
+static int start_layout(struct fetch *fetch)
+{
+	int r;
+
+	/* From the start: a local copy is not worth resuming. */
+	cache_abort(steal_ptr(fetch->writer));
+	r = cache_begin(fetch->table->cache, &fetch->digest, fetch->size_bytes, &fetch->writer);
+	if (r)
+		return r;
+	fetch->have_result = true;
+	fetch->pool_job = (struct pool_job){ .run = layout_run, .done = layout_done };
+	fetch->busy = true;
+	pool_submit(fetch->table->pool, &fetch->pool_job);
+	return 0;
+}
+
+int fetch_transfer_start(struct fetch *fetch)
+{
+	int r = 0;
+
+	fetch->eof = fetch->have_result = false;
+	fetch->io_error = fetch->result_error = 0;
+	fetch->retry_after_ms = -1;
+	if (fetch->sources.entries[fetch->source].kind == SOURCE_LAYOUT)
+		return start_layout(fetch);
+	if (!fetch->writer)
+		r = cache_begin(fetch->table->cache, &fetch->digest, fetch->size_bytes,
+				&fetch->writer);
+	if (!r)
+		r = start_transfer(fetch);
+	if (r)
+		close_pipe(fetch);
+	return r;
+}
+
+void fetch_transfer_stop(struct fetch *fetch)
+{
+	workerlink_cancel(fetch->table->link, &fetch->worker_job);
+	close_pipe(fetch);
+}

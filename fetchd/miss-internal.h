@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the two files of the miss layer share: fetchd/miss.c answers, fetchd/miss-session.c
+ * mounts and moves messages.
+ */
+#pragma once
+
+#include "config.h"
+
+#define FUSE_USE_VERSION FUSE_MAKE_VERSION(3, 14)
+
+#include <fuse_lowlevel.h>
+
+#include "fetchd/miss.h"
+
+struct event;
+
+struct miss {
+	struct miss_options options;
+	char *id, *mountpoint; /* owned */
+	struct fuse_session *session;
+	struct event *readable;
+	struct fuse_buf buffer;
+	bool own_init; /* hand out our INIT at the next read */
+	struct request *requests;
+	struct attempt *attempts;
+	unsigned int n_attempts;
+};
+
+extern const struct fuse_lowlevel_ops miss_operations;
+
+/**
+ * miss_forget_requests() - nobody waits here any more.
+ * @answer: with EIO; else not at all, and the kernel asks the next fetchd.
+ */
+void miss_forget_requests(struct miss *miss, bool answer);

@@ -75,7 +75,7 @@ void blob_list_sort(struct blob_list *list)
 
 const struct blob_ref *blob_list_find(const struct blob_list *list, const uint8_t *sha256)
 {
-	struct blob_ref key;
+	struct blob_ref key = { .size_bytes = 0 };
 
 	memcpy(key.sha256, sha256, SHA256_BYTES);
 	return list->n ? bsearch(&key, list->refs, list->n, sizeof(*list->refs), compare_refs)

@@ -19,7 +19,7 @@ struct layer {
 	struct thick_run *run; /* borrowed */
 	struct thick_layer *out;
 	struct segment *filling; /* owned by the producer: raw bytes not yet pushed */
-	struct problem *problem; /* producer: of the call at hand */
+	struct problem problem;	 /* producer: of the walk, which explains more than the transfer */
 	struct thickener *thickener;
 	struct decompressor *decompressor;
 	int fd; /* owned: the full layer */
@@ -281,7 +281,7 @@ static int feed_plain(void *context, const void *bytes, size_t len)
 {
 	struct layer *layer = context;
 
-	return thickener_feed(layer->thickener, bytes, len, layer->problem);
+	return thickener_feed(layer->thickener, bytes, len, &layer->problem);
 }
 
 static int feed_packed(void *context, const void *bytes, size_t len)
@@ -289,26 +289,22 @@ static int feed_packed(void *context, const void *bytes, size_t len)
 	struct layer *layer = context;
 
 	return decompressor_feed(layer->decompressor, bytes, len, feed_plain, layer,
-				 layer->problem);
+				 &layer->problem);
 }
 
 static int read_thin(struct layer *layer, const struct oci_descriptor *descriptor,
 		     struct problem *problem)
 {
-	struct problem inner = { .text = "" };
 	int r;
 
-	layer->problem = &inner;
 	r = image_get_blob(layer->run->src, &descriptor->digest, descriptor->size_bytes,
 			   feed_packed, layer, problem);
-	if (r && inner.text[0])
-		*problem = inner;
+	if (r && layer->problem.text[0])
+		*problem = layer->problem;
 	if (!r)
 		r = decompressor_finish(layer->decompressor, problem);
-	if (!r) {
-		layer->problem = problem;
+	if (!r)
 		r = thickener_finish(layer->thickener, problem);
-	}
 	return r ? r : push_filling(layer);
 }
 

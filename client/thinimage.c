@@ -482,8 +482,10 @@ int thin_image_make_dir(struct thin_run *run, const char *path, const char *conf
 	if (!r)
 		r = thin_layer_make(&run->options, &source, keep_blob, &image, &image.layers[0],
 				    problem);
-	if (r && !problem->text[0]) /* it was the uploader's */
-		r = failure_get(run->failure, problem) ?: r;
+	if (r && !problem->text[0]) { /* it was the uploader's */
+		failure_set(run->failure, r, NULL);
+		r = failure_get(run->failure, problem);
+	}
 	if (!r)
 		r = imagine_full(&image, config, config_len, &manifest, problem);
 	if (!r)

@@ -51,7 +51,7 @@ REDIRECT_MODES = {"redirect", "redirect-other", "redirect-loop", "redirect-inner
 BODY_MODES = {"short", "long", "long-chunked", "close-early", "reset", "reset-no-range",
               "reset-wrong-range", "reset-always", "silence", "drip", "gzip", "zstd",
               "gzip-unasked", "bomb", "wrong", "reset-gzip", "flapping", "busy", "headers",
-              "label"}
+              "label", "late"}
 UPLOAD_MODES = {"no-single-post", "upload-elsewhere", "upload-absolute", "session-lost",
                 "upload-nowhere", "upload-flapping", "basic-upload-elsewhere"}
 MODES = {"ok"} | STATUS_MODES.keys() | AUTH_MODES | REDIRECT_MODES | BODY_MODES | UPLOAD_MODES
@@ -364,6 +364,9 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(body[i : i + 1])
                 time.sleep(0.2)
             return None
+        if mode == "late":  # but right
+            time.sleep(2.7)
+            return self.answer(200, body)
         if mode == "label":
             return self.answer(200, body, {"Content-Encoding": "gzip"})
         if mode == "bomb":

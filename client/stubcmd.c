@@ -97,24 +97,30 @@ static void print_text(const char *path, const struct stub *stub, const char *di
 	puts("");
 }
 
+static int report_unreadable(const char *path, int error)
+{
+	char shown[512];
+
+	log_error("%s: %s", log_escape(shown, sizeof(shown), path, strlen(path)), strerror(error));
+	return -error;
+}
+
 /* Return: 1 stub, 0 not, -errno. */
 static int look(const char *path)
 {
 	struct digest digest = { .algorithm = DIGEST_SHA256 };
-	char text[DIGEST_TEXT_SIZE], shown[512];
+	char text[DIGEST_TEXT_SIZE];
 	struct stub stub;
 	struct stat st;
 	bool cached = false;
-	int r;
+	int r = 0;
 
-	r = lstat(path, &st) ? -errno : 0;
-	if (!r && S_ISREG(st.st_mode))
+	if (lstat(path, &st))
+		return report_unreadable(path, errno);
+	if (S_ISREG(st.st_mode))
 		r = stub_read_at(AT_FDCWD, path, (uint64_t)st.st_size, &stub);
-	if (r < 0) {
-		log_error("%s: %s", log_escape(shown, sizeof(shown), path, strlen(path)),
-			  strerror(-r));
-		return r;
-	}
+	if (r < 0)
+		return report_unreadable(path, -r);
 	if (r) {
 		memcpy(digest.bytes, stub.sha256, SHA256_BYTES);
 		digest_format(&digest, text);

@@ -43,6 +43,8 @@ static void image_deinit(struct image *image)
 
 static int image_alloc_layers(struct image *image, size_t n)
 {
+	if (n == 0)
+		return 0;
 	image->layers = calloc(n, sizeof(*image->layers));
 	if (!image->layers)
 		return -ENOMEM;
@@ -207,7 +209,7 @@ static int make_layers(struct image *image, struct problem *problem)
 		struct layer_job *job = malloc(sizeof(*job));
 
 		if (!job) {
-			r = failure_set(run->failure, -ENOMEM, NULL);
+			failure_set(run->failure, -ENOMEM, NULL);
 			break;
 		}
 		*job = (struct layer_job){ .image = image, .i = i };
@@ -341,8 +343,10 @@ static int finish_image(struct image *image, json_t *platform, struct problem *p
 	size_t len;
 	int r;
 
-	if (!platform)
-		platform = own_platform = thin_platform(image->config, image->config_len);
+	if (!platform) {
+		own_platform = thin_platform(image->config, image->config_len);
+		platform = own_platform;
+	}
 	text = thin_config_text(image->config, image->config_len, image->layers, image->n_layers,
 				&len, problem);
 	if (!text)

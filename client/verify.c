@@ -297,7 +297,8 @@ static int repair_image(struct check *check, struct image_store *store, json_t *
 		r = image_get_small_blob(check->run->store, &config->digest, config->size_bytes,
 					 MANIFEST_SIZE_MAX, &bytes, problem);
 		if (!r)
-			platform = own = thin_platform(bytes, (size_t)config->size_bytes);
+			own = thin_platform(bytes, (size_t)config->size_bytes);
+		platform = own;
 	}
 	if (!r)
 		r = thin_index_add(index, &manifest->digest, manifest->size_bytes, platform);

@@ -67,8 +67,8 @@ int layout_index_replace(struct layout *layout, const char *tag, json_t *descrip
 		 : 0;
 }
 
-static int list_tags(struct layout *layout, const json_t *manifests, const char *tag,
-		     struct problem *problem)
+static void list_tags(struct layout *layout, const json_t *manifests, const char *tag,
+		      struct problem *problem)
 {
 	char list[512] = "", shown[128];
 	size_t i, used = 0;
@@ -87,13 +87,15 @@ static int list_tags(struct layout *layout, const json_t *manifests, const char 
 		}
 		used += (size_t)snprintf(list + used, left, "%s%s", used ? ", " : "", shown);
 	}
-	if (!tag)
-		return problem_set(problem, -ENOENT,
-				   "OCI layout %s has %zu images; name one by its tag: %s",
-				   layout_path(layout), json_array_size(manifests), list);
+	if (!tag) {
+		problem_set(problem, -ENOENT,
+			    "OCI layout %s has %zu images; name one by its tag: %s",
+			    layout_path(layout), json_array_size(manifests), list);
+		return;
+	}
 	log_escape(shown, sizeof(shown), tag, strlen(tag));
-	return problem_set(problem, -ENOENT, "OCI layout %s has no tag '%s'; it has: %s",
-			   layout_path(layout), shown, *list ? list : "none");
+	problem_set(problem, -ENOENT, "OCI layout %s has no tag '%s'; it has: %s",
+		    layout_path(layout), shown, *list ? list : "none");
 }
 
 /* The descriptor of @tag, or of the only entry. */
@@ -114,8 +116,10 @@ static int find_entry(struct layout *layout, const char *tag, struct digest *dig
 		if (tag ? name && !strcmp(name, tag) : json_array_size(manifests) == 1)
 			found = entry;
 	}
-	if (!found)
-		return list_tags(layout, manifests, tag, problem);
+	if (!found) {
+		list_tags(layout, manifests, tag, problem);
+		return -ENOENT;
+	}
 	text = json_get_string(found, "digest");
 	type = json_get_string(found, "mediaType");
 	if (!text || !type || digest_parse(text, strlen(text), digest))

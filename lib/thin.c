@@ -205,7 +205,7 @@ static int thin_held(struct thinner *thinner, const void *padding, size_t paddin
 		return r;
 	if (content.bytes && may_be_stub(content.size_bytes))
 		is_stub = stub_parse(content.bytes, (size_t)content.size_bytes, &stub);
-	if (thinner->maybe_packed)
+	if (content.bytes && thinner->maybe_packed)
 		wanted = thin_looks_packed(content.bytes, (size_t)content.size_bytes);
 	if (plain_padding && (wanted || is_stub))
 		return output_stub(thinner, &content);

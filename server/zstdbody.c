@@ -13,7 +13,7 @@
 #include <zstd.h>
 
 enum {
-	LEVEL = 5, /* 3 is a third faster, and its output 3 % larger */
+	LEVEL = 5,	 /* 3 is a third faster, and its output 3 % larger */
 	WINDOW_LOG = 21, /* 2 MiB; 23 is the most HTTP allows */
 	SLOTS = 8192,
 	PROBE_BYTES = 64 * 1024,

@@ -27,7 +27,7 @@ start_badserver() {
 	exec {bad_stdin}<>"$T/bad.stdin"
 	python3 "$lib/badserver.py" --blobs "$T/layout/blobs/sha256" --log "$T/requests" \
 		<"$T/bad.stdin" >"$T/bad.out" 2>"$T/bad.log" &
-	PID[bad]=$!
+	PID["bad"]=$!
 	defer stop bad
 	wait_until 20 test -s "$T/bad.out" || give_up "the bad server starts" "$(cat "$T/bad.log")"
 	read -r bad_port bad_other <"$T/bad.out"

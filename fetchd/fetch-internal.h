@@ -28,8 +28,10 @@ struct fetch {
 	unsigned int round;
 	bool transient; /* a source of this round may answer later */
 	bool bad_source[SOURCES_MAX];
-	struct event *readable, *timer;
-	int pipe_fd; /* owned, -1: none */
+	struct event *readable;
+	struct event *timer;  /* the next round */
+	struct event *linger; /* nobody has waited for a while */
+	int pipe_fd;	      /* owned, -1: none */
 	bool eof, have_result;
 	int io_error;	  /* of the cache or the pipe */
 	int result_error; /* of the worker */

@@ -17,6 +17,7 @@ enum {
 	BACKOFF_MIN_MS = 100,
 	BACKOFF_MAX_MS = 2000,
 	SEAL_DELAY_MS = 1000,
+	LINGER_S = 1,
 };
 
 static void start_attempt(struct fetch *fetch);
@@ -62,6 +63,8 @@ static void free_fetch(struct fetch *fetch)
 	cache_abort(fetch->writer);
 	if (fetch->timer)
 		event_free(fetch->timer);
+	if (fetch->linger)
+		event_free(fetch->linger);
 	source_list_clear(&fetch->sources);
 	free(fetch);
 }
@@ -255,6 +258,22 @@ static void start_attempt(struct fetch *fetch)
 
 /* ---- callers ---- */
 
+/* Half done is worth finishing: somebody will ask again. */
+static void on_linger(evutil_socket_t fd, short what, void *context)
+{
+	struct fetch *fetch = context;
+
+	(void)fd;
+	(void)what;
+	if (fetch->busy) {
+		fetch->aborted = true;
+		return;
+	}
+	if (fetch->writer && cache_written(fetch->writer) > fetch->size_bytes / 2)
+		return;
+	fetch_finish(fetch, -ECANCELED);
+}
+
 static int create(struct fetch_table *table, const struct digest *digest, uint64_t size_bytes,
 		  struct fetch **out)
 {
@@ -270,7 +289,8 @@ static int create(struct fetch_table *table, const struct digest *digest, uint64
 	fetch->retry_after_ms = -1;
 	fetch->started_ms = now_ms();
 	fetch->timer = evtimer_new(table->base, on_timer, fetch);
-	if (!fetch->timer) {
+	fetch->linger = evtimer_new(table->base, on_linger, fetch);
+	if (!fetch->timer || !fetch->linger) {
 		free_fetch(fetch);
 		return -ENOMEM;
 	}
@@ -307,6 +327,7 @@ int fetch_wait(struct fetch_table *table, const struct digest *digest, uint64_t 
 	if (deadline_ms > fetch->deadline_ms)
 		fetch->deadline_ms = deadline_ms;
 	fetch->aborted = false;
+	evtimer_del(fetch->linger);
 	waiter->fetch = fetch;
 	waiter->next = fetch->waiters;
 	waiter->prev = &fetch->waiters;
@@ -318,21 +339,12 @@ int fetch_wait(struct fetch_table *table, const struct digest *digest, uint64_t 
 	return 0;
 }
 
-/* Half done is worth finishing: somebody will ask again. */
+/* A caller whose lookup was answered with "try again" comes back at once; others may not. */
 static void nobody_waits(struct fetch *fetch)
 {
-	if (fetch->busy) {
-		fetch->aborted = true;
-		return;
-	}
-	if (fetch->writer && cache_written(fetch->writer) > fetch->size_bytes / 2)
-		return;
-	snprintf(fetch->problem, sizeof(fetch->problem), "nobody waits for it any more");
-	if (fetch->running)
-		fetch->table->n_running--;
-	unlink_fetch(fetch);
-	start_queued(fetch->table);
-	free_fetch(fetch);
+	const struct timeval wait = { .tv_sec = LINGER_S };
+
+	evtimer_add(fetch->linger, &wait);
 }
 
 void fetch_unwait(struct fetch_table *table, struct fetch_waiter *waiter)

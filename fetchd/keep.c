@@ -142,6 +142,16 @@ static int listen_at(const char *path, int *out)
 	return 0;
 }
 
+/* Does the holder answer? It may just have ended, having nothing to hold. */
+static bool holder_answers(struct keeper *keeper)
+{
+	int fd = keeper_take(keeper, "");
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0 || fd == -ENOENT;
+}
+
 static int open_holder(struct keeper *keeper, const char *run_dir)
 {
 	cleanup_free char *path = format_text("%s/keep.sock", run_dir);
@@ -151,7 +161,11 @@ static int open_holder(struct keeper *keeper, const char *run_dir)
 	if (!path)
 		return -ENOMEM;
 	r = connect_holder(path, &keeper->sock);
-	if (r != -ENOENT && r != -ECONNREFUSED)
+	if (!r && holder_answers(keeper))
+		return 0;
+	if (!r)
+		close(steal_fd(&keeper->sock));
+	else if (r != -ENOENT && r != -ECONNREFUSED)
 		return r;
 	r = listen_at(path, &listen_fd);
 	if (!r)

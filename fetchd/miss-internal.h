@@ -15,6 +15,13 @@
 
 struct event;
 
+enum { MISS_FAILURES = 64 };
+
+struct failure {
+	struct digest digest;
+	int64_t until_ms;
+};
+
 struct miss {
 	struct miss_options options;
 	char *id, *mountpoint; /* owned */
@@ -25,6 +32,8 @@ struct miss {
 	struct request *requests;
 	struct attempt *attempts;
 	unsigned int n_attempts;
+	struct failure failures[MISS_FAILURES]; /* a ring: the last deadlines that passed */
+	unsigned int next_failure;
 };
 
 extern const struct fuse_lowlevel_ops miss_operations;

@@ -21,7 +21,12 @@ enum {
 	DIR_INO = 2,
 	MAX_WRITE_BYTES = 4096,
 	KILL_POLL_MS = 50,
-	RETRY_WINDOW_MS = 1000, /* the kernel retries at once; later, it is another open() */
+	/*
+	 * The kernel retries at once, but may have to queue behind another caller's slice; what
+	 * comes later is another open().
+	 */
+	RETRY_MARGIN_MS = 1000,
+	QUEUED_MS = 100,
 	ATTEMPTS_MAX = 4096,
 };
 
@@ -71,11 +76,12 @@ static void attempt_add(struct miss *miss, const struct request *request)
 static int64_t attempt_take(struct miss *miss, uint64_t pid, const struct digest *digest)
 {
 	struct attempt **p = &miss->attempts, *attempt;
+	int64_t window_ms = miss->options.deadline_ms / 2 + RETRY_MARGIN_MS;
 	int64_t now = now_ms(), deadline_ms = 0;
 
 	while ((attempt = *p)) {
 		bool mine = attempt->pid == pid && digest_equal(&attempt->digest, digest);
-		bool old = now - attempt->answered_ms > RETRY_WINDOW_MS;
+		bool old = now - attempt->answered_ms > window_ms;
 
 		if (!mine && !old) {
 			p = &attempt->next;
@@ -88,6 +94,36 @@ static int64_t attempt_take(struct miss *miss, uint64_t pid, const struct digest
 		miss->n_attempts--;
 	}
 	return deadline_ms;
+}
+
+/* ---- failures ---- */
+
+/*
+ * overlayfs lets one opener of a file in at a time. Those who queued behind one whose deadline
+ * has passed come here right after it, and have waited as well: they get its answer at once,
+ * not one deadline after the other.
+ */
+static void failure_note(struct miss *miss, const struct digest *digest)
+{
+	struct failure *failure = &miss->failures[miss->next_failure++ % MISS_FAILURES];
+
+	failure->digest = *digest;
+	failure->until_ms = now_ms() + QUEUED_MS;
+}
+
+static bool failure_is_fresh(struct miss *miss, const struct digest *digest)
+{
+	int64_t now = now_ms();
+
+	for (size_t i = 0; i < MISS_FAILURES; i++) {
+		struct failure *failure = &miss->failures[i];
+
+		if (failure->until_ms > now && digest_equal(&failure->digest, digest)) {
+			failure->until_ms = now + QUEUED_MS;
+			return true;
+		}
+	}
+	return false;
 }
 
 /* ---- requests ---- */
@@ -169,6 +205,7 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
 		log_warning("%s was not there at the deadline; process %llu gets an I/O error",
 			    digest_format(&request->digest, text),
 			    (unsigned long long)request->pid);
+		failure_note(request->miss, &request->digest);
 		request_end(request, EIO);
 	} else {
 		arm(request,
@@ -249,6 +286,10 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	}
 	if (parent != DIR_INO || digest_parse_hex(DIGEST_SHA256, name, strlen(name), &digest)) {
 		fuse_reply_err(req, ENOENT);
+		return;
+	}
+	if (failure_is_fresh(miss, &digest)) {
+		fuse_reply_err(req, EIO);
 		return;
 	}
 	if (miss->options.find(miss->options.context, &digest, &size_bytes, &sources)) {

@@ -120,8 +120,11 @@ static size_t on_write(char *bytes, size_t size, size_t n, void *context)
 		answer->content_length = length;
 	}
 	r = transfer->on_body(transfer, bytes, size * n);
-	if (r == -EAGAIN)
+	if (r == -EAGAIN) {
+		/* What the caller now waits for is not yet among what it gave http_run() to watch. */
+		transfer->http->n_events++;
 		return CURL_WRITEFUNC_PAUSE;
+	}
 	if (r) {
 		answer->error = r;
 		return 0;

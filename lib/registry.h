@@ -170,6 +170,7 @@ int64_t registry_fetch_retry_after_ms(const struct registry_fetch *fetch); /* -1
 /**
  * registry_run() - drive all transfers; waits up to @timeout_ms for something to do, also
  * for @extra (as poll(2), revents are filled in).
+ * Does not wait when a sink has paused on the way, so that what it waits for gets into @extra.
  * Return: number of running transfers, or negative errno.
  */
 int registry_run(struct registry *registry, struct pollfd *extra, unsigned int n_extra,

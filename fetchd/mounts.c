@@ -24,7 +24,6 @@ struct image {
 	char *id;
 	struct stubtable **tables;
 	size_t n_tables;
-	struct source_list sources;
 	char *hints[HINTS_MAX]; /* owned: URLs found in stubs */
 	size_t n_hints;
 	struct miss *miss;
@@ -37,6 +36,7 @@ struct mount {
 	char *id;
 	json_t *record;
 	struct image *image;
+	struct source_list sources; /* named by the one who mounted it */
 	struct mount *next;
 };
 
@@ -64,7 +64,6 @@ static void image_free(struct image *image)
 		stubtable_close(image->tables[i]);
 	for (size_t i = 0; i < image->n_hints; i++)
 		free(image->hints[i]);
-	source_list_clear(&image->sources);
 	free(image->tables);
 	free(image->miss_path);
 	free(image->id);
@@ -133,7 +132,6 @@ static int load_layer(struct image *image, const char *name, struct problem *pro
 static int image_load(struct image *image, const json_t *record, struct problem *problem)
 {
 	const json_t *layers = json_object_get(record, "layers"), *layer;
-	const char *source = json_get_string(record, "source");
 	size_t i, n = json_array_size(layers);
 	int r = 0;
 
@@ -142,8 +140,6 @@ static int image_load(struct image *image, const json_t *record, struct problem 
 	image->tables = calloc(n + 1, sizeof(struct stubtable *));
 	if (!image->tables)
 		return -ENOMEM;
-	if (source)
-		r = source_add_reference(&image->sources, source, problem);
 	for (i = 0; !r && i < n; i++) {
 		layer = json_array_get(layers, i);
 		r = load_layer(image, json_string_value(layer) ?: "", problem);
@@ -196,8 +192,13 @@ static int image_get(struct mounts *mounts, const json_t *record, struct image *
 static int image_sources(const struct image *image, const struct digest *digest,
 			 struct source_list *sources)
 {
-	int r = source_copy_all(sources, &image->sources);
+	int r = 0;
 
+	/* What any of its mounts was made from is a source of the image. */
+	for (const struct mount *mount = image->mounts->list; !r && mount; mount = mount->next) {
+		if (mount->image == image)
+			r = source_copy_all(sources, &mount->sources);
+	}
 	for (size_t i = 0; !r && i < image->n_hints; i++)
 		r = source_add_hint(sources, image->hints[i], digest,
 				    image->mounts->options.options);
@@ -254,6 +255,7 @@ static void mount_free(struct mount *mount)
 {
 	if (mount->image)
 		image_unref(mount->image);
+	source_list_clear(&mount->sources);
 	json_decref(mount->record);
 	free(mount->id);
 	free(mount);
@@ -264,6 +266,7 @@ static int mount_add(struct mounts *mounts, const json_t *record, struct mount *
 		     struct problem *problem)
 {
 	const char *id = json_get_string(record, "id");
+	const char *source = json_get_string(record, "source");
 	struct mount *mount, **slot;
 	int r;
 
@@ -274,8 +277,11 @@ static int mount_add(struct mounts *mounts, const json_t *record, struct mount *
 		return -ENOMEM;
 	mount->id = strdup(id);
 	mount->record = json_deep_copy(record);
-	r = mount->id && mount->record ? image_get(mounts, record, &mount->image, problem)
-				       : -ENOMEM;
+	r = mount->id && mount->record ? 0 : -ENOMEM;
+	if (!r && source)
+		r = source_add_reference(&mount->sources, source, problem);
+	if (!r)
+		r = image_get(mounts, record, &mount->image, problem);
 	if (r) {
 		mount_free(mount);
 		return r;

@@ -109,31 +109,79 @@ static int collect_xattrs(struct archive_entry *from, struct tree_xattr **out, s
 	return 0;
 }
 
-static char *acl_text(struct archive_entry *from, int type)
+/* "u:1000:rw-": by number, since names are those of the image, not of this host. */
+static int append_acl_entry(FILE *out, int tag, int id, int permset)
 {
-	if (!(archive_entry_acl_types(from) & type))
-		return NULL;
-	return archive_entry_acl_to_text(from, NULL,
-					 type | ARCHIVE_ENTRY_ACL_STYLE_SEPARATOR_COMMA |
-						 ARCHIVE_ENTRY_ACL_STYLE_EXTRA_ID);
+	const char *who;
+	bool named = false;
+
+	switch (tag) {
+	case ARCHIVE_ENTRY_ACL_USER:
+		named = true;
+		/* fall through */
+	case ARCHIVE_ENTRY_ACL_USER_OBJ:
+		who = "u";
+		break;
+	case ARCHIVE_ENTRY_ACL_GROUP:
+		named = true;
+		/* fall through */
+	case ARCHIVE_ENTRY_ACL_GROUP_OBJ:
+		who = "g";
+		break;
+	case ARCHIVE_ENTRY_ACL_MASK:
+		who = "m";
+		break;
+	case ARCHIVE_ENTRY_ACL_OTHER:
+		who = "o";
+		break;
+	default:
+		return -EINVAL;
+	}
+	if (named && id == -1)
+		return -EINVAL;
+	fprintf(out, "%s:", who);
+	if (named)
+		fprintf(out, "%u", (unsigned int)id);
+	fprintf(out, ":%c%c%c\n", permset & ARCHIVE_ENTRY_ACL_READ ? 'r' : '-',
+		permset & ARCHIVE_ENTRY_ACL_WRITE ? 'w' : '-',
+		permset & ARCHIVE_ENTRY_ACL_EXECUTE ? 'x' : '-');
+	return 0;
+}
+
+/* Text as acl_from_text(3) takes it; NULL where there is no ACL of this @wanted type. */
+static int collect_acl(struct archive_entry *from, int wanted, char **out)
+{
+	int type, permset, tag, id, r = 0;
+	const char *name;
+	size_t size;
+	FILE *text;
+
+	if (!(archive_entry_acl_types(from) & wanted))
+		return 0;
+	text = open_memstream(out, &size);
+	if (!text)
+		return -ENOMEM;
+	archive_entry_acl_reset(from, wanted);
+	while (!r && archive_entry_acl_next(from, wanted, &type, &permset, &tag, &id, &name) ==
+			     ARCHIVE_OK)
+		r = append_acl_entry(text, tag, id, permset);
+	return fclose(text) && !r ? -ENOMEM : r;
 }
 
 static int add_entry(struct archive *archive, struct archive_entry *from, struct tree *tree,
 		     struct problem *problem)
 {
 	cleanup_free struct tree_xattr *xattrs = NULL;
-	cleanup_free char *access = acl_text(from, ARCHIVE_ENTRY_ACL_TYPE_ACCESS);
-	cleanup_free char *defaults = acl_text(from, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT);
+	cleanup_free char *access = NULL, *defaults = NULL;
 	struct tree_entry entry = {
 		.path = archive_entry_pathname(from),
 		.st = *archive_entry_stat(from),
 		.link_target = archive_entry_symlink(from),
 		.hardlink = archive_entry_hardlink(from),
-		.acl_access = access,
-		.acl_default = defaults,
 		.read = read_data,
 		.context = archive,
 	};
+	char shown[512];
 	int r;
 
 	if (!entry.path || (S_ISLNK(entry.st.st_mode) && !entry.hardlink && !entry.link_target))
@@ -142,6 +190,17 @@ static int add_entry(struct archive *archive, struct archive_entry *from, struct
 	if (r)
 		return problem_set(problem, r, "entry with more than %d attributes", XATTRS_MAX);
 	entry.xattrs = xattrs;
+	r = collect_acl(from, ARCHIVE_ENTRY_ACL_TYPE_ACCESS, &access);
+	if (!r)
+		r = collect_acl(from, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, &defaults);
+	if (r) {
+		log_escape(shown, sizeof(shown), entry.path, strlen(entry.path));
+		return problem_set(problem, r,
+				   "entry '%s': its ACL names a user or group without a number",
+				   shown);
+	}
+	entry.acl_access = access;
+	entry.acl_default = defaults;
 	return tree_add(tree, &entry, problem);
 }
 

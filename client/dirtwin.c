@@ -15,7 +15,7 @@
 
 #define OVERLAY_XATTR "trusted.overlay."
 
-enum { DEPTH_MAX = 4096, LIST_BYTES_MAX = 64 * 1024, VALUE_BYTES_MAX = 64 * 1024 };
+enum { DEPTH_MAX = 4096, LIST_BYTES_MAX = 64 * 1024 };
 
 static int open_listing(int dirfd, DIR **out)
 {
@@ -107,47 +107,6 @@ int dirtwin_fingerprint(int dirfd, struct digest *out, struct problem *problem)
 
 /* ---- twin ---- */
 
-/* @from, @to: paths below /proc/self/fd that name the entry itself. */
-static int copy_xattrs(const char *from, const char *to)
-{
-	cleanup_free char *names = malloc(LIST_BYTES_MAX);
-	cleanup_free char *value = malloc(VALUE_BYTES_MAX);
-	ssize_t len, size;
-
-	if (!names || !value)
-		return -ENOMEM;
-	len = llistxattr(from, names, LIST_BYTES_MAX);
-	if (len < 0)
-		return errno == ENOTSUP ? 0 : -errno;
-	for (const char *name = names; name < names + len; name += strlen(name) + 1) {
-		if (!strncmp(name, OVERLAY_XATTR, strlen(OVERLAY_XATTR)))
-			continue;
-		size = lgetxattr(from, name, value, VALUE_BYTES_MAX);
-		if (size < 0 || lsetxattr(to, name, value, (size_t)size, 0))
-			return -errno;
-	}
-	return 0;
-}
-
-static int copy_metadata(int from_fd, const char *from_name, int to_fd, const char *to_name,
-			 const struct stat *st)
-{
-	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, st->st_mtim };
-	cleanup_free char *from = format_text("/proc/self/fd/%d/%s", from_fd, from_name);
-	cleanup_free char *to = format_text("/proc/self/fd/%d/%s", to_fd, to_name);
-	int r;
-
-	if (!from || !to)
-		return -ENOMEM;
-	if (fchownat(to_fd, to_name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) ||
-	    fchmodat(to_fd, to_name, st->st_mode & 07777, 0))
-		return -errno;
-	r = copy_xattrs(from, to);
-	if (!r && utimensat(to_fd, to_name, times, AT_SYMLINK_NOFOLLOW))
-		r = -errno;
-	return r;
-}
-
 struct walk {
 	int root_fd; /* of the twin */
 	struct tree *tree;
@@ -175,8 +134,9 @@ static int make_stub(struct walk *walk, int dirfd, int twinfd, const char *name,
 	fd = openat(twinfd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
-	r = ftruncate(fd, (off_t)stub->size_bytes) ? -errno
-						   : copy_metadata(dirfd, name, twinfd, name, st);
+	r = ftruncate(fd, (off_t)stub->size_bytes)
+		    ? -errno
+		    : tree_copy_metadata(dirfd, name, twinfd, name, st);
 	if (!r)
 		r = tree_make_metacopy(fd, stub);
 	if (close(fd) && !r)
@@ -216,7 +176,7 @@ static int make_subdir(struct walk *walk, int dirfd, int twinfd, const char *nam
 	/* Empty: no stub below it, so the original alone is what is shown. */
 	if (!unlinkat(twinfd, name, AT_REMOVEDIR))
 		return 0;
-	return copy_metadata(dirfd, name, twinfd, name, st);
+	return tree_copy_metadata(dirfd, name, twinfd, name, st);
 }
 
 /* Would overlayfs take it for something else than what it is? */
@@ -297,5 +257,5 @@ int dirtwin_make(int dirfd, int twinfd, struct tree *tree, struct problem *probl
 		free(link->path);
 		free(link);
 	}
-	return r ? r : copy_metadata(dirfd, ".", twinfd, ".", &st);
+	return r ? r : tree_copy_metadata(dirfd, ".", twinfd, ".", &st);
 }

@@ -97,16 +97,29 @@ static bool have(struct host *host, const char *name)
 	return !faccessat(host->layers_fd, name, F_OK, AT_SYMLINK_NOFOLLOW);
 }
 
-static char *twin_name(const struct digest *layer)
+int layers_chain(const struct digest *below, const struct digest *layer, struct digest *out)
+{
+	char a[DIGEST_TEXT_SIZE], b[DIGEST_TEXT_SIZE], both[2 * DIGEST_TEXT_SIZE];
+	int n;
+
+	if (!below) {
+		*out = *layer;
+		return 0;
+	}
+	n = snprintf(both, sizeof(both), "%s %s", digest_format(below, a), digest_format(layer, b));
+	return digest_compute(DIGEST_SHA256, both, (size_t)n, out);
+}
+
+static char *twin_name(const struct digest *chain)
 {
 	char hex[DIGEST_TEXT_SIZE];
 
-	return format_text("%s.twin", digest_format_hex(layer, hex));
+	return format_text("%s.twin", digest_format_hex(chain, hex));
 }
 
-bool layers_have_twin(struct host *host, const struct digest *layer, char **name)
+bool layers_have_twin(struct host *host, const struct digest *chain, char **name)
 {
-	cleanup_free char *wanted = twin_name(layer);
+	cleanup_free char *wanted = twin_name(chain);
 
 	if (!wanted || !have(host, wanted))
 		return false;
@@ -120,10 +133,11 @@ static int begin_failed(struct host *host, int error, struct problem *problem)
 }
 
 int layers_make_twin(struct host *host, struct image_store *store,
-		     const struct oci_descriptor *layer, layers_progress progress, void *context,
-		     char **name, struct problem *problem)
+		     const struct oci_descriptor *layer, const struct digest *chain,
+		     const json_t *lower, layers_progress progress, void *context, char **name,
+		     struct problem *problem)
 {
-	cleanup_free char *wanted = twin_name(&layer->digest);
+	cleanup_free char *wanted = twin_name(chain);
 	struct draft draft;
 	int r;
 
@@ -134,6 +148,7 @@ int layers_make_twin(struct host *host, struct image_store *store,
 	if (r) {
 		begin_failed(host, r, problem);
 	} else {
+		tree_set_lower(draft.tree, host->layers_fd, lower);
 		tree_begin_layer(draft.tree);
 		r = unpack_layer(store, layer, draft.tree, progress, context, problem);
 	}

@@ -12,13 +12,22 @@
 typedef void (*layers_progress)(void *context, int64_t bytes);
 
 /**
- * layers_have_twin() - is the twin of this layer here already? Then @name is set.
- * layers_make_twin() - unpack @layer of @store as a twin. *@name is owned by the caller.
+ * layers_chain() - what a twin is known by: its layer and all layers below, since it
+ * repeats metadata of those. @below: the chain below, NULL for the first layer.
  */
-bool layers_have_twin(struct host *host, const struct digest *layer, char **name);
+int layers_chain(const struct digest *below, const struct digest *layer,
+		 struct digest *out) must_check;
+
+/**
+ * layers_have_twin() - is the twin of this chain here already? Then @name is set.
+ * layers_make_twin() - unpack @layer of @store as a twin above the twins @lower, an array of
+ * names, the lowest first. *@name is owned by the caller.
+ */
+bool layers_have_twin(struct host *host, const struct digest *chain, char **name);
 int layers_make_twin(struct host *host, struct image_store *store,
-		     const struct oci_descriptor *layer, layers_progress progress, void *context,
-		     char **name, struct problem *problem) must_check;
+		     const struct oci_descriptor *layer, const struct digest *chain,
+		     const json_t *lower, layers_progress progress, void *context, char **name,
+		     struct problem *problem) must_check;
 
 /** layers_make_merged() - all layers of an image, one over the other, as a stub tree. */
 int layers_make_merged(struct host *host, struct image_store *store, const struct digest *manifest,

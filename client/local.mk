@@ -42,6 +42,8 @@ bin_PROGRAMS += intinode
 	%D%/layers.c %D%/layers.h \
 	%D%/prepare.c %D%/prepare.h \
 	%D%/tree.c %D%/tree.h %D%/tree-internal.h \
+	%D%/tree-content.c \
+	%D%/tree-lower.c \
 	%D%/tree-metadata.c \
 	%D%/tree-stub.c \
 	%D%/tree-whiteout.c \

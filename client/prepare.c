@@ -114,17 +114,21 @@ static int make_twins(struct host *host, struct image_store *store,
 		      const struct oci_document *document, struct progress *progress,
 		      json_t *layers, struct problem *problem)
 {
+	struct digest chain;
 	int r = 0;
 
 	for (size_t i = 0; !r && i < document->n_entries; i++) {
 		const struct oci_descriptor *layer = &document->entries[i];
 		cleanup_free char *name = NULL;
 
-		if (layers_have_twin(host, &layer->digest, &name))
+		r = layers_chain(i ? &chain : NULL, &layer->digest, &chain);
+		if (r)
+			break;
+		if (layers_have_twin(host, &chain, &name))
 			progress_add(progress, (int64_t)layer->size_bytes);
 		else
-			r = layers_make_twin(host, store, layer, on_progress, progress, &name,
-					     problem);
+			r = layers_make_twin(host, store, layer, &chain, layers, on_progress,
+					     progress, &name, problem);
 		if (!r && json_array_append_new(layers, json_string(name)))
 			r = -ENOMEM;
 	}

@@ -65,10 +65,15 @@ static int add_opaque(struct tree *tree, int dir_fd, const char *path)
 }
 
 /* A whiteout hides what is below this layer, never what this layer brings itself. */
-static int hide_in_twin(int dir_fd, const char *hidden)
+static int hide_in_twin(const struct tree *tree, int dir_fd, const char *path, const char *name,
+			const char *hidden)
 {
+	cleanup_free char *own = format_text("%.*s%s", (int)(name - path), path, hidden);
 	struct stat st;
+	int r = own ? tree_is_covered(tree, own) : -ENOMEM;
 
+	if (r <= 0)
+		return r;
 	if (!mknodat(dir_fd, hidden, S_IFCHR, makedev(0, 0)))
 		return 0;
 	if (errno != EEXIST || fstatat(dir_fd, hidden, &st, AT_SYMLINK_NOFOLLOW))
@@ -100,6 +105,6 @@ int tree_add_whiteout(struct tree *tree, int dir_fd, const char *path, const cha
 		return 0; /* bookkeeping of aufs */
 	if (!*hidden || !strcmp(hidden, ".") || !strcmp(hidden, ".."))
 		return -EINVAL;
-	return tree->kind == TREE_TWIN ? hide_in_twin(dir_fd, hidden)
+	return tree->kind == TREE_TWIN ? hide_in_twin(tree, dir_fd, path, name, hidden)
 				       : hide_in_stubs(tree, dir_fd, path, name, hidden);
 }

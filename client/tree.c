@@ -16,11 +16,11 @@ enum { PATH_BYTES_MAX = 64 * 1024, DEPTH_MAX = 4096 };
 
 /* ---- paths ---- */
 
-static int open_in_root(const struct tree *tree, const char *path, uint64_t flags)
+static int open_in_root(const struct tree *tree, const char *path, uint64_t flags, uint64_t resolve)
 {
 	const struct open_how how = {
 		.flags = flags | O_CLOEXEC,
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve,
 	};
 	long fd = syscall(SYS_openat2, tree->root_fd, *path ? path : ".", &how, sizeof(how));
 
@@ -62,65 +62,6 @@ static int clean_path(const char *path, char **out)
 	return 0;
 }
 
-/* Opens a directory of the tree, making what is missing on the way. */
-static int open_dir(struct tree *tree, const char *path, int *out)
-{
-	int fd = open_in_root(tree, path, O_PATH | O_DIRECTORY), parent_fd, r;
-	const char *slash;
-
-	if (fd != -ENOENT) {
-		*out = fd;
-		return fd < 0 ? fd : 0;
-	}
-	slash = strrchr(path, '/');
-	if (slash) {
-		cleanup_free char *parent = strndup(path, (size_t)(slash - path));
-
-		r = parent ? open_dir(tree, parent, &parent_fd) : -ENOMEM;
-	} else {
-		parent_fd = open_in_root(tree, "", O_PATH | O_DIRECTORY);
-		r = parent_fd < 0 ? parent_fd : 0;
-	}
-	if (r)
-		return r;
-	if (mkdirat(parent_fd, slash ? slash + 1 : path, 0755) && errno != EEXIST)
-		r = -errno;
-	close(parent_fd);
-	if (r)
-		return r;
-	fd = open_in_root(tree, path, O_PATH | O_DIRECTORY);
-	*out = fd;
-	return fd < 0 ? fd : 0;
-}
-
-static void forget_parent(struct tree *tree)
-{
-	free(steal_ptr(tree->parent_path));
-	if (tree->parent_fd >= 0)
-		close(steal_fd(&tree->parent_fd));
-}
-
-/* The directory that @path is in, as a borrowed descriptor, and the last component. */
-static int find_parent(struct tree *tree, const char *path, int *fd, const char **name)
-{
-	const char *slash = strrchr(path, '/');
-	cleanup_free char *parent = slash ? strndup(path, (size_t)(slash - path)) : strdup("");
-	int r;
-
-	if (!parent)
-		return -ENOMEM;
-	*name = slash ? slash + 1 : path;
-	if (!tree->parent_path || strcmp(tree->parent_path, parent)) {
-		forget_parent(tree);
-		r = open_dir(tree, parent, &tree->parent_fd);
-		if (r)
-			return r;
-		tree->parent_path = steal_ptr(parent);
-	}
-	*fd = tree->parent_fd;
-	return 0;
-}
-
 /* ---- what this layer brought ---- */
 
 int tree_compare_paths(const void *a, const void *b)
@@ -141,78 +82,26 @@ static int remember_path(struct tree *tree, const char *path)
 	return found ? 0 : -ENOMEM;
 }
 
+/* The directories that an entry is in are the layer's own, too, also where they were before. */
+static int remember_ancestors(struct tree *tree, const char *path)
+{
+	cleanup_free char *prefix = strdup(path);
+	int r = prefix ? 0 : -ENOMEM;
+
+	while (!r && *prefix) {
+		char *slash = strrchr(prefix, '/');
+
+		r = remember_path(tree, prefix);
+		*(slash ? slash : prefix) = '\0';
+	}
+	return r;
+}
+
 void tree_begin_layer(struct tree *tree)
 {
 	tdestroy(tree->own_paths, free);
 	tree->own_paths = NULL;
 	tree->n_layers++;
-}
-
-/* ---- content ---- */
-
-static int pwrite_all(int fd, const void *bytes, size_t len, off_t off)
-{
-	const char *p = bytes;
-
-	while (len) {
-		ssize_t n = pwrite(fd, p, len, off);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		p += n;
-		off += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
-/* A file that may be a stub: at most STUB_SIZE_MAX bytes, so it is read first. */
-static int write_small(struct tree *tree, const struct tree_entry *entry, int fd, struct stub *stub,
-		       bool *is_stub)
-{
-	char text[STUB_SIZE_MAX];
-	size_t size = (size_t)entry->st.st_size;
-	const void *bytes;
-	size_t len;
-	off_t off;
-	int r;
-
-	memset(text, 0, sizeof(text));
-	while ((r = entry->read(entry->context, &bytes, &len, &off)) > 0) {
-		if (off < 0 || (size_t)off > size || len > size - (size_t)off)
-			return -EBADMSG;
-		memcpy(text + off, bytes, len);
-	}
-	if (r < 0)
-		return r;
-	*is_stub = stub_parse(text, size, stub);
-	r = *is_stub ? tree_note_stub(tree, stub) : 0;
-	if (r)
-		return r;
-	if (*is_stub && tree->kind == TREE_TWIN)
-		return ftruncate(fd, (off_t)stub->size_bytes) ? -errno : 0;
-	return pwrite_all(fd, text, size, 0);
-}
-
-static int write_content(struct tree *tree, const struct tree_entry *entry, int fd,
-			 struct stub *stub, bool *is_stub)
-{
-	const void *bytes;
-	size_t len;
-	off_t off;
-	int r;
-
-	if (entry->st.st_size <= STUB_SIZE_MAX)
-		return write_small(tree, entry, fd, stub, is_stub);
-	while ((r = entry->read(entry->context, &bytes, &len, &off)) > 0) {
-		r = pwrite_all(fd, bytes, len, off);
-		if (r)
-			return r;
-	}
-	/* A hole at the end. */
-	return r < 0 ? r : ftruncate(fd, entry->st.st_size) ? -errno : 0;
 }
 
 static int remember_times(struct tree *tree, const char *path, const struct timespec *mtime)
@@ -237,7 +126,7 @@ static int remember_times(struct tree *tree, const char *path, const struct time
 	return 0;
 }
 
-/* ---- entries ---- */
+/* ---- directories ---- */
 
 /* A directory in place of a whiteout hides what is below it, as the whiteout did. */
 static int make_directory(struct tree *tree, int dir_fd, const char *name)
@@ -247,7 +136,7 @@ static int make_directory(struct tree *tree, int dir_fd, const char *name)
 
 	if (!fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW)) {
 		if (S_ISDIR(st.st_mode))
-			return 0;
+			return tree_clear_xattrs(dir_fd, name);
 		whiteout = tree->kind == TREE_TWIN && S_ISCHR(st.st_mode) &&
 			   st.st_rdev == makedev(0, 0);
 		if (unlinkat(dir_fd, name, 0))
@@ -258,6 +147,112 @@ static int make_directory(struct tree *tree, int dir_fd, const char *name)
 	return whiteout ? tree_set_opaque(dir_fd, name) : 0;
 }
 
+/* A directory that only the paths of entries name. */
+static int make_implied(struct tree *tree, int parent_fd, const char *name, const char *path)
+{
+	struct timespec mtime = { 0 };
+	struct stat st;
+	int r;
+
+	if (!fstatat(parent_fd, name, &st, AT_SYMLINK_NOFOLLOW) && S_ISDIR(st.st_mode))
+		return 0;
+	r = make_directory(tree, parent_fd, name);
+	if (!r && tree->default_acls)
+		r = tree_clear_xattrs(parent_fd, name);
+	if (!r && fchmodat(parent_fd, name, 0755, 0))
+		r = -errno;
+	if (!r && tree->kind == TREE_TWIN)
+		r = tree_inherit(tree, path, &mtime);
+	return r ? r : remember_times(tree, path, &mtime);
+}
+
+/*
+ * Does the way to @path go through a symbolic link of an earlier layer? Overlayfs does not
+ * follow those: a directory takes their place.
+ */
+static bool passes_lower_link(const struct tree *tree, const char *path)
+{
+	cleanup_free char *prefix = strdup(path);
+	cleanup_close int direct = -1;
+
+	if (tree->kind != TREE_STUBS || tree->n_layers < 2 || !prefix)
+		return false;
+	direct = open_in_root(tree, path, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+	if (direct >= 0)
+		return false;
+	for (char *end = prefix + strcspn(prefix, "/");; end += strcspn(end, "/")) {
+		cleanup_close int fd = -1;
+		bool last = !*end;
+		struct stat st;
+
+		*end = '\0';
+		fd = open_in_root(tree, prefix, O_PATH | O_NOFOLLOW, 0);
+		if (fd >= 0 && !fstat(fd, &st) && S_ISLNK(st.st_mode) &&
+		    !tfind(prefix, &tree->own_paths, tree_compare_paths))
+			return true;
+		if (last)
+			return false;
+		*end++ = '/';
+	}
+}
+
+/* Opens a directory of the tree, making what is missing on the way. */
+static int open_dir(struct tree *tree, const char *path, int *out)
+{
+	int fd = open_in_root(tree, path, O_PATH | O_DIRECTORY, 0), parent_fd = -1, r;
+	const char *slash = strrchr(path, '/');
+	cleanup_free char *parent = strndup(path, slash ? (size_t)(slash - path) : 0);
+
+	if (fd >= 0 && passes_lower_link(tree, path)) {
+		close(fd);
+		fd = -ENOTDIR;
+	}
+	*out = fd;
+	if (fd >= 0 || (fd != -ENOENT && fd != -ENOTDIR) || !*path)
+		return fd < 0 ? fd : 0;
+	r = parent ? open_dir(tree, parent, &parent_fd) : -ENOMEM;
+	if (r)
+		return r;
+	r = make_implied(tree, parent_fd, slash ? slash + 1 : path, path);
+	close(parent_fd);
+	if (r)
+		return r;
+	*out = open_in_root(tree, path, O_PATH | O_DIRECTORY, 0);
+	return *out < 0 ? *out : 0;
+}
+
+static void forget_parent(struct tree *tree)
+{
+	free(steal_ptr(tree->parent_path));
+	if (tree->parent_fd >= 0)
+		close(steal_fd(&tree->parent_fd));
+}
+
+/* The directory that @path is in, as a borrowed descriptor, and the last component. */
+static int find_parent(struct tree *tree, const char *path, int *fd, const char **name)
+{
+	const char *slash = strrchr(path, '/');
+	cleanup_free char *parent = slash ? strndup(path, (size_t)(slash - path)) : strdup("");
+	int r;
+
+	if (!parent)
+		return -ENOMEM;
+	*name = slash ? slash + 1 : path;
+	if (!tree->parent_path || strcmp(tree->parent_path, parent)) {
+		forget_parent(tree);
+		r = open_dir(tree, parent, &tree->parent_fd);
+		if (!r)
+			r = remember_ancestors(tree, parent);
+		if (r)
+			return r;
+		tree->parent_path = steal_ptr(parent);
+	}
+	*fd = tree->parent_fd;
+	return 0;
+}
+
+/* ---- entries ---- */
+
 static int make_regular(struct tree *tree, const struct tree_entry *entry, int dir_fd,
 			const char *name)
 {
@@ -267,9 +262,9 @@ static int make_regular(struct tree *tree, const struct tree_entry *entry, int d
 
 	if (fd < 0)
 		return -errno;
-	r = write_content(tree, entry, fd, &stub, &is_stub);
+	r = tree_write_content(tree, entry, fd, &stub, &is_stub);
 	if (!r)
-		r = tree_set_metadata(entry, dir_fd, name);
+		r = tree_set_metadata(tree, entry, dir_fd, name);
 	if (!r && is_stub && tree->kind == TREE_TWIN)
 		r = tree_make_metacopy(fd, &stub);
 	return close(fd) && !r ? -errno : r;
@@ -289,7 +284,7 @@ static int make_hardlink(struct tree *tree, const struct tree_entry *entry, int 
 	target_dir = strndup(target, slash ? (size_t)(slash - target) : 0);
 	if (!target_dir)
 		return -ENOMEM;
-	target_fd = open_in_root(tree, target_dir, O_PATH | O_DIRECTORY);
+	target_fd = open_in_root(tree, target_dir, O_PATH | O_DIRECTORY, 0);
 	if (target_fd < 0)
 		return target_fd;
 	return linkat(target_fd, slash ? slash + 1 : target, dir_fd, name, 0) ? -errno : 0;
@@ -326,7 +321,10 @@ static int add_root(struct tree *tree, const struct tree_entry *entry)
 
 	if (!S_ISDIR(entry->st.st_mode))
 		return -EINVAL;
-	r = tree_set_metadata(entry, tree->root_fd, ".");
+	tree->have_root = true;
+	r = tree_clear_xattrs(tree->root_fd, ".");
+	if (!r)
+		r = tree_set_metadata(tree, entry, tree->root_fd, ".");
 	return r ? r : remember_times(tree, "", &entry->st.st_mtim);
 }
 
@@ -360,7 +358,7 @@ static int add(struct tree *tree, const struct tree_entry *entry, const char *pa
 	/* Regular files have theirs already, before their last attributes. */
 	if (r || entry->hardlink || S_ISREG(entry->st.st_mode))
 		return r;
-	return tree_set_metadata(entry, dir_fd, name);
+	return tree_set_metadata(tree, entry, dir_fd, name);
 }
 
 int tree_add(struct tree *tree, const struct tree_entry *entry, struct problem *problem)
@@ -381,14 +379,34 @@ int tree_add(struct tree *tree, const struct tree_entry *entry, struct problem *
 	return problem_set(problem, r, "entry '%s': %s", shown, strerror(-r));
 }
 
+/* Layers rarely have an entry for the root. */
+static int finish_root(struct tree *tree)
+{
+	struct timespec mtime = { 0 };
+	int r = 0;
+
+	if (tree->have_root || !tree->n_layers)
+		return 0;
+	if (fchmod(tree->root_fd, 0755))
+		return -errno;
+	if (tree->kind == TREE_TWIN)
+		r = tree_inherit(tree, ".", &mtime);
+	return r ? r : remember_times(tree, "", &mtime);
+}
+
 int tree_finish(struct tree *tree, struct problem *problem)
 {
+	int r = finish_root(tree);
+
+	if (r)
+		return problem_set(problem, r, "root directory: %s", strerror(-r));
 	forget_parent(tree);
 	for (size_t i = 0; i < tree->n_dirs; i++) {
 		struct dir_times *dir = &tree->dirs[i];
 		const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, dir->mtime };
-		int fd = open_in_root(tree, dir->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW), r = 0;
+		int fd = open_in_root(tree, dir->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 
+		r = 0;
 		/* Gone: a later entry replaced it. */
 		if (fd >= 0 && futimens(fd, times))
 			r = -errno;
@@ -399,6 +417,12 @@ int tree_finish(struct tree *tree, struct problem *problem)
 					   strerror(-r));
 	}
 	return 0;
+}
+
+void tree_set_lower(struct tree *tree, int layers_fd, const json_t *lower)
+{
+	tree->layers_fd = layers_fd;
+	tree->lower = lower;
 }
 
 struct tree *tree_new(int root_fd, enum tree_kind kind)

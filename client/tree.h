@@ -16,6 +16,7 @@
 
 #include <sys/stat.h>
 
+#include "lib/json.h"
 #include "lib/stub.h"
 #include "lib/stubtable.h"
 
@@ -53,6 +54,18 @@ struct tree_entry {
  */
 struct tree *tree_new(int root_fd, enum tree_kind kind) must_check;
 void tree_free(struct tree *tree);
+
+/**
+ * tree_set_lower() - the twins below a TREE_TWIN: an array of names in @layers_fd, the lowest
+ * first. Directories that the layer brings without an entry of their own get owner, mode,
+ * attributes and time from there. Both are borrowed.
+ */
+void tree_set_lower(struct tree *tree, int layers_fd, const json_t *lower);
+
+/** tree_copy_metadata() - owner, mode, attributes and time of one entry to another, both existing.
+ */
+int tree_copy_metadata(int from_fd, const char *from_name, int to_fd, const char *to_name,
+		       const struct stat *st) must_check;
 
 /** tree_begin_layer() - what comes now is one layer, above the earlier ones. */
 void tree_begin_layer(struct tree *tree);

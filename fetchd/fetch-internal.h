@@ -33,6 +33,7 @@ struct fetch {
 	struct event *linger; /* nobody has waited for a while */
 	int pipe_fd;	      /* owned, -1: none */
 	bool eof, have_result;
+	bool committed;	  /* cache_commit() was called: io_error is its answer */
 	int io_error;	  /* of the cache or the pipe */
 	int result_error; /* of the worker */
 	int64_t retry_after_ms;

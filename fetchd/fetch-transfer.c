@@ -6,13 +6,14 @@
  * here) and the worker's result (why it ended). Right bytes count whatever the result says;
  * wrong or missing ones need it, to know what to try next.
  *
- * Loop thread, but for drain_run(), commit_run() and layout_run(), which are pool jobs and
- * own the writer and the pipe while they run.
+ * Loop thread, but for drain_run() and layout_run(), which are pool jobs and own the writer
+ * and the pipe while they run.
  */
 #include "fetchd/fetch-internal.h"
 
 #include <event2/event.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 
 enum {
@@ -33,19 +34,20 @@ static void close_pipe(struct fetch *fetch)
 
 /* ---- commit ---- */
 
-static void commit_run(struct pool_job *job)
+/* Pool: all bytes are here. What else may come cannot make them better. */
+static void commit(struct fetch *fetch)
 {
-	struct fetch *fetch = container_of(job, struct fetch, pool_job);
-
+	fetch->committed = true;
 	fetch->io_error = cache_commit(steal_ptr(fetch->writer));
 }
 
-static void commit_done(struct pool_job *job)
+static void after_commit(struct fetch *fetch)
 {
-	struct fetch *fetch = container_of(job, struct fetch, pool_job);
 	char where[512];
 
-	fetch->busy = false;
+	fetch->committed = false;
+	workerlink_forget(fetch->table->link, &fetch->worker_job);
+	close_pipe(fetch);
 	if (!fetch->io_error) {
 		fetch_finish(fetch, 0);
 		return;
@@ -61,16 +63,6 @@ static void commit_done(struct pool_job *job)
 		 "%s sent bytes that do not have this digest; they were dropped", where);
 	log_error("%s", fetch->problem);
 	fetch_next_source(fetch, -EBADMSG);
-}
-
-static void commit(struct fetch *fetch)
-{
-	if (!fetch->have_result)
-		workerlink_cancel(fetch->table->link, &fetch->worker_job);
-	close_pipe(fetch);
-	fetch->pool_job = (struct pool_job){ .run = commit_run, .done = commit_done };
-	fetch->busy = true;
-	pool_submit(fetch->table->pool, &fetch->pool_job);
 }
 
 /* ---- bytes ---- */
@@ -93,10 +85,6 @@ static void attempt_may_be_over(struct fetch *fetch)
 		}
 		fetch->have_result = true;
 		fetch->result_error = -EBADMSG;
-	}
-	if (!fetch->io_error && cache_written(fetch->writer) == fetch->size_bytes) {
-		commit(fetch);
-		return;
 	}
 	if (!fetch->have_result)
 		return;
@@ -125,10 +113,11 @@ static void drain_run(struct pool_job *job)
 			fetch->io_error = -errno;
 		else if (n > 0)
 			fetch->io_error = cache_write(fetch->writer, piece, (size_t)n);
-		if (n <= 0 || fetch->io_error) {
-			fetch->eof = true;
+		fetch->eof = n <= 0 || fetch->io_error;
+		if (!fetch->io_error && cache_written(fetch->writer) == fetch->size_bytes)
+			commit(fetch);
+		if (fetch->eof || fetch->committed)
 			return;
-		}
 		total += (size_t)n;
 	}
 }
@@ -138,10 +127,11 @@ static void drain_done(struct pool_job *job)
 	struct fetch *fetch = container_of(job, struct fetch, pool_job);
 
 	fetch->busy = false;
+	if (fetch->committed) {
+		after_commit(fetch);
+		return;
+	}
 	if (fetch->aborted)
-		fetch->eof = true;
-	/* All bytes that were promised: what else may come cannot make them better. */
-	if (!fetch->eof && cache_written(fetch->writer) == fetch->size_bytes && fetch->have_result)
 		fetch->eof = true;
 	if (!fetch->eof) {
 		event_add(fetch->readable, NULL);
@@ -193,17 +183,27 @@ static int copy_file(struct fetch *fetch, int fd)
 	}
 }
 
-static void layout_run(struct pool_job *job)
+static int read_layout(struct fetch *fetch)
 {
-	struct fetch *fetch = container_of(job, struct fetch, pool_job);
 	const struct source *source = &fetch->sources.entries[fetch->source];
-	char path[4096], hex[DIGEST_TEXT_SIZE];
+	char path[PATH_MAX], hex[DIGEST_TEXT_SIZE];
 	cleanup_close int fd = -1;
 
+	if (fetch->size_bytes == 0)
+		return 0; /* from any source: nothing is nothing */
 	snprintf(path, sizeof(path), "%s/blobs/sha256/%s", source->path,
 		 digest_format_hex(&fetch->digest, hex));
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	fetch->result_error = fd < 0 ? -errno : copy_file(fetch, fd);
+	return fd < 0 ? -errno : copy_file(fetch, fd);
+}
+
+static void layout_run(struct pool_job *job)
+{
+	struct fetch *fetch = container_of(job, struct fetch, pool_job);
+
+	fetch->result_error = read_layout(fetch);
+	if (!fetch->result_error)
+		commit(fetch);
 }
 
 static void layout_done(struct pool_job *job)
@@ -212,8 +212,8 @@ static void layout_done(struct pool_job *job)
 	int error = fetch->result_error;
 
 	fetch->busy = false;
-	if (!error) {
-		commit(fetch);
+	if (fetch->committed) {
+		after_commit(fetch);
 		return;
 	}
 	snprintf(fetch->problem, sizeof(fetch->problem), "oci:%s: %s",
@@ -277,7 +277,7 @@ int fetch_transfer_start(struct fetch *fetch)
 	fetch->eof = fetch->have_result = false;
 	fetch->io_error = fetch->result_error = 0;
 	fetch->retry_after_ms = -1;
-	if (fetch->sources.entries[fetch->source].kind == SOURCE_LAYOUT)
+	if (fetch->sources.entries[fetch->source].kind == SOURCE_LAYOUT || !fetch->size_bytes)
 		return start_layout(fetch);
 	if (!fetch->writer)
 		r = cache_begin(fetch->table->cache, &fetch->digest, fetch->size_bytes,

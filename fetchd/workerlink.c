@@ -301,6 +301,13 @@ void workerlink_cancel(struct workerlink *link, struct worker_job *job)
 		log_debug("the network worker could not be told to cancel");
 }
 
+void workerlink_forget(struct workerlink *link, struct worker_job *job)
+{
+	(void)link;
+	if (job->prev)
+		job_remove(job);
+}
+
 pid_t workerlink_pid(const struct workerlink *link)
 {
 	return link->pid;

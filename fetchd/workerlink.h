@@ -51,6 +51,12 @@ int workerlink_submit(struct workerlink *link, struct worker_job *job, const str
 /** workerlink_cancel() - no result will come; the worker ends the transfer. */
 void workerlink_cancel(struct workerlink *link, struct worker_job *job);
 
+/**
+ * workerlink_forget() - its result is of no interest any more. The worker may finish, and its
+ * connection be used again.
+ */
+void workerlink_forget(struct workerlink *link, struct worker_job *job);
+
 /** workerlink_pid() - of the present worker, or -1. */
 pid_t workerlink_pid(const struct workerlink *link);
 

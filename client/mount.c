@@ -45,8 +45,8 @@ static int check_mountpoint(const char *path, struct problem *problem)
 	dir = r < 0 ? NULL : opendir(path);
 	if (!dir)
 		return problem_set(problem, r < 0 ? r : -errno,
-				   "%s: %s; make it with 'mkdir -p %s'", path,
-				   strerror(r < 0 ? -r : errno), path);
+				   "%s: %s; a mount point is an empty directory", path,
+				   strerror(r < 0 ? -r : errno));
 	while ((entry = readdir(dir))) {
 		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
 			return problem_set(problem, -ENOTEMPTY,
@@ -94,8 +94,12 @@ static int mount_one(const struct mount_command *options, const char *what, cons
 	if (!options->upper != !options->work)
 		return problem_set(problem, -EINVAL, "--upper and --work go together");
 	r = frontend_choose(options->frontend, &prepare_options.frontend, problem);
-	if (!r)
+	if (!r) {
 		r = absolute(where, &mountpoint, problem);
+		if (r == -ENOENT)
+			r = problem_set(problem, r, "%s: %s; make it with 'mkdir -p %s'", where,
+					strerror(-r), where);
+	}
 	if (!r)
 		r = check_mountpoint(mountpoint, problem);
 	if (!r && options->upper) {

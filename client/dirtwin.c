@@ -17,20 +17,6 @@
 
 enum { DEPTH_MAX = 4096, LIST_BYTES_MAX = 64 * 1024 };
 
-static int open_listing(int dirfd, DIR **out)
-{
-	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	*out = fdopendir(fd);
-	if (!*out) {
-		close(fd);
-		return -ENOMEM;
-	}
-	return 0;
-}
-
 static bool is_dots(const char *name)
 {
 	return !strcmp(name, ".") || !strcmp(name, "..");
@@ -72,7 +58,7 @@ static int sum_dir(int dirfd, uint64_t ino, int depth, struct sum *sum, struct p
 {
 	cleanup_closedir DIR *dir = NULL;
 	struct dirent *entry;
-	int r = depth < DEPTH_MAX ? open_listing(dirfd, &dir) : -ELOOP;
+	int r = depth < DEPTH_MAX ? open_dir_at(dirfd, ".", &dir) : -ELOOP;
 
 	while (!r && (entry = readdir(dir))) {
 		struct stat st;
@@ -233,7 +219,7 @@ static int make_dir(struct walk *walk, int dirfd, int twinfd, const char *path, 
 {
 	cleanup_closedir DIR *dir = NULL;
 	struct dirent *entry;
-	int r = depth < DEPTH_MAX ? open_listing(dirfd, &dir) : -ELOOP;
+	int r = depth < DEPTH_MAX ? open_dir_at(dirfd, ".", &dir) : -ELOOP;
 
 	while (!r && (entry = readdir(dir))) {
 		if (is_dots(entry->d_name))

@@ -26,18 +26,19 @@ struct draft {
 /* What a process that is gone has left behind. */
 static void sweep_drafts(struct host *host)
 {
-	int fd = openat(host->layers_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_closedir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	cleanup_closedir DIR *dir = NULL;
 	struct dirent *entry;
 
-	while (dir && (entry = readdir(dir))) {
+	if (open_dir_at(host->layers_fd, ".", &dir))
+		return;
+	while ((entry = readdir(dir))) {
 		long pid;
 
 		if (strncmp(entry->d_name, TEMP_PREFIX, strlen(TEMP_PREFIX)))
 			continue;
 		pid = strtol(entry->d_name + strlen(TEMP_PREFIX), NULL, 10);
 		if (pid > 0 && kill((pid_t)pid, 0) && errno == ESRCH &&
-		    remove_tree_at(fd, entry->d_name))
+		    remove_tree_at(host->layers_fd, entry->d_name))
 			log_warning("%s/layers/%s cannot be removed", host->state, entry->d_name);
 	}
 }

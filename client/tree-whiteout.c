@@ -14,12 +14,10 @@
 /* Takes away what earlier layers put into a directory; what this layer brought stays. */
 static int clear_lower(struct tree *tree, int fd, const char *path)
 {
-	int dup_fd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
-	cleanup_closedir DIR *dir = dup_fd < 0 ? NULL : fdopendir(dup_fd);
+	cleanup_closedir DIR *dir = NULL;
 	struct dirent *entry;
+	int r = open_dir_at(fd, ".", &dir);
 
-	if (!dir)
-		return -errno;
 	while (!r && (entry = readdir(dir))) {
 		cleanup_free char *child =
 			format_text("%s%s%s", path, *path ? "/" : "", entry->d_name);
@@ -29,13 +27,12 @@ static int clear_lower(struct tree *tree, int fd, const char *path)
 		if (!child)
 			return -ENOMEM;
 		if (!tfind(child, &tree->own_paths, tree_compare_paths)) {
-			r = remove_tree_at(dup_fd, entry->d_name);
+			r = remove_tree_at(fd, entry->d_name);
 			continue;
 		}
 		if (entry->d_type == DT_DIR) {
-			cleanup_close int child_fd =
-				openat(dup_fd, entry->d_name,
-				       O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+			cleanup_close int child_fd = openat(
+				fd, entry->d_name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 			r = child_fd < 0 ? -errno : clear_lower(tree, child_fd, child);
 		}

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "fetchd/fetch.h"
-#include "fetchd/pool.h"
+#include "fetchd/offload.h"
 #include "fetchd/workerlink.h"
 
 enum { N_BUCKETS = 1024 };
@@ -39,20 +39,20 @@ struct fetch {
 	int64_t retry_after_ms;
 	char problem[PROBLEM_MAX];
 	struct worker_job worker_job;
-	struct pool_job pool_job;
+	struct offload_job offload_job;
 };
 
 struct fetch_table {
 	struct event_base *base;
 	struct cache *cache;
-	struct pool *pool;
+	struct offload *offload;
 	struct workerlink *link;
 	unsigned int running_max, n_running;
 	struct fetch *buckets[N_BUCKETS];
 	struct fetch *queue, **queue_end;
 	struct fetch_totals totals;
 	struct event *start, *seal_timer;
-	struct pool_job seal_job;
+	struct offload_job seal_job;
 	bool seal_running, seal_wanted;
 };
 

@@ -96,9 +96,9 @@ static void attempt_may_be_over(struct fetch *fetch)
 	fetch_next_source(fetch, fetch->result_error ? fetch->result_error : -EIO);
 }
 
-static void drain_run(struct pool_job *job)
+static void drain_run(struct offload_job *job)
 {
-	struct fetch *fetch = container_of(job, struct fetch, pool_job);
+	struct fetch *fetch = container_of(job, struct fetch, offload_job);
 	char piece[DRAIN_PIECE_BYTES];
 	size_t total = 0;
 
@@ -122,9 +122,9 @@ static void drain_run(struct pool_job *job)
 	}
 }
 
-static void drain_done(struct pool_job *job)
+static void drain_done(struct offload_job *job)
 {
-	struct fetch *fetch = container_of(job, struct fetch, pool_job);
+	struct fetch *fetch = container_of(job, struct fetch, offload_job);
 
 	fetch->busy = false;
 	if (fetch->committed) {
@@ -146,9 +146,9 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
 
 	(void)fd;
 	(void)what;
-	fetch->pool_job = (struct pool_job){ .run = drain_run, .done = drain_done };
+	fetch->offload_job = (struct offload_job){ .run = drain_run, .done = drain_done };
 	fetch->busy = true;
-	pool_submit(fetch->table->pool, &fetch->pool_job);
+	offload_submit(fetch->table->offload, &fetch->offload_job);
 }
 
 static void on_result(struct worker_job *job, const struct worker_result *result)
@@ -197,18 +197,18 @@ static int read_layout(struct fetch *fetch)
 	return fd < 0 ? -errno : copy_file(fetch, fd);
 }
 
-static void layout_run(struct pool_job *job)
+static void layout_run(struct offload_job *job)
 {
-	struct fetch *fetch = container_of(job, struct fetch, pool_job);
+	struct fetch *fetch = container_of(job, struct fetch, offload_job);
 
 	fetch->result_error = read_layout(fetch);
 	if (!fetch->result_error)
 		commit(fetch);
 }
 
-static void layout_done(struct pool_job *job)
+static void layout_done(struct offload_job *job)
 {
-	struct fetch *fetch = container_of(job, struct fetch, pool_job);
+	struct fetch *fetch = container_of(job, struct fetch, offload_job);
 	int error = fetch->result_error;
 
 	fetch->busy = false;
@@ -264,9 +264,9 @@ static int start_layout(struct fetch *fetch)
 	if (r)
 		return r;
 	fetch->have_result = true;
-	fetch->pool_job = (struct pool_job){ .run = layout_run, .done = layout_done };
+	fetch->offload_job = (struct offload_job){ .run = layout_run, .done = layout_done };
 	fetch->busy = true;
-	pool_submit(fetch->table->pool, &fetch->pool_job);
+	offload_submit(fetch->table->offload, &fetch->offload_job);
 	return 0;
 }
 

@@ -10,7 +10,7 @@
 #include <fcntl.h>
 #include <string.h>
 
-#include "fetchd/pool.h"
+#include "fetchd/offload.h"
 #include "fetchd/workerlink.h"
 
 enum {
@@ -91,7 +91,7 @@ static void on_start(evutil_socket_t fd, short what, void *context)
 	start_queued(context);
 }
 
-static void seal_run(struct pool_job *job)
+static void seal_run(struct offload_job *job)
 {
 	struct fetch_table *table = container_of(job, struct fetch_table, seal_job);
 	int r = cache_seal(table->cache);
@@ -110,7 +110,7 @@ static void request_seal(struct fetch_table *table)
 		evtimer_add(table->seal_timer, &delay);
 }
 
-static void seal_done(struct pool_job *job)
+static void seal_done(struct offload_job *job)
 {
 	struct fetch_table *table = container_of(job, struct fetch_table, seal_job);
 
@@ -128,7 +128,7 @@ static void on_seal_timer(evutil_socket_t fd, short what, void *context)
 	(void)fd;
 	(void)what;
 	table->seal_running = true;
-	pool_submit(table->pool, &table->seal_job);
+	offload_submit(table->offload, &table->seal_job);
 }
 
 /* ---- the end of a fetch ---- */
@@ -362,7 +362,7 @@ void fetch_unwait(struct fetch_table *table, struct fetch_waiter *waiter)
 		nobody_waits(fetch);
 }
 
-int fetch_table_new(struct event_base *base, struct cache *cache, struct pool *pool,
+int fetch_table_new(struct event_base *base, struct cache *cache, struct offload *offload,
 		    struct workerlink *link, unsigned int running_max, struct fetch_table **out)
 {
 	struct fetch_table *table = calloc(1, sizeof(*table));
@@ -371,11 +371,11 @@ int fetch_table_new(struct event_base *base, struct cache *cache, struct pool *p
 		return -ENOMEM;
 	table->base = base;
 	table->cache = cache;
-	table->pool = pool;
+	table->offload = offload;
 	table->link = link;
 	table->running_max = running_max;
 	table->queue_end = &table->queue;
-	table->seal_job = (struct pool_job){ .run = seal_run, .done = seal_done };
+	table->seal_job = (struct offload_job){ .run = seal_run, .done = seal_done };
 	table->seal_timer = evtimer_new(base, on_seal_timer, table);
 	table->start = event_new(base, -1, 0, on_start, table);
 	if (!table->seal_timer || !table->start) {

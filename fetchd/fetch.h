@@ -17,7 +17,7 @@
 struct event_base;
 struct fetch;
 struct fetch_table;
-struct pool;
+struct offload;
 struct workerlink;
 
 /* One caller that waits; embedded in whatever it waits for. */
@@ -33,7 +33,7 @@ struct fetch_totals {
 };
 
 /** fetch_table_new() - everything is borrowed for the table's life. */
-int fetch_table_new(struct event_base *base, struct cache *cache, struct pool *pool,
+int fetch_table_new(struct event_base *base, struct cache *cache, struct offload *offload,
 		    struct workerlink *link, unsigned int running_max,
 		    struct fetch_table **out) must_check;
 

@@ -10,7 +10,7 @@ noinst_LIBRARIES += %D%/libfetchd.a
 	%D%/miss-session.c \
 	%D%/mounts.c %D%/mounts.h \
 	%D%/options.c %D%/options.h \
-	%D%/pool.c %D%/pool.h \
+	%D%/offload.c %D%/offload.h \
 	%D%/source.c %D%/source.h \
 	%D%/supervisor.h \
 	%D%/worker.c \

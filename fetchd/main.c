@@ -13,7 +13,7 @@
 #include "fetchd/supervisor.h"
 #include "lib/cache.h"
 
-enum { POOL_THREADS = 4, FDS_WANTED = 65536 };
+enum { OFFLOAD_THREADS = 4, FDS_WANTED = 65536 };
 
 static void on_signal(evutil_socket_t number, short what, void *context)
 {
@@ -73,11 +73,11 @@ static int set_up(struct supervisor *sv, struct problem *problem)
 	if (r)
 		return r;
 	sv->base = event_base_new();
-	r = sv->base ? pool_new(sv->base, POOL_THREADS, &sv->pool) : -ENOMEM;
+	r = sv->base ? offload_new(sv->base, OFFLOAD_THREADS, &sv->offload) : -ENOMEM;
 	if (!r)
 		r = workerlink_new(sv->base, &sv->options, &sv->link);
 	if (!r)
-		r = fetch_table_new(sv->base, sv->cache, sv->pool, sv->link,
+		r = fetch_table_new(sv->base, sv->cache, sv->offload, sv->link,
 				    (unsigned int)sv->options.fetches_max, &sv->fetches);
 	if (!r)
 		r = keeper_open(sv->options.run, &sv->keeper, problem);
@@ -98,7 +98,7 @@ static void tear_down(struct supervisor *sv)
 {
 	mounts_close(sv->mounts);
 	keeper_close(sv->keeper);
-	pool_free(sv->pool);
+	offload_free(sv->offload);
 	fetch_table_free(sv->fetches);
 	workerlink_free(sv->link);
 	if (sv->cache && cache_seal(sv->cache) < 0)

@@ -419,15 +419,10 @@ static int load_records(struct mounts *mounts)
 {
 	cleanup_closedir DIR *dir = NULL;
 	struct dirent *entry;
-	int fd = openat(mounts->records_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = open_dir_at(mounts->records_fd, ".", &dir);
 
-	if (fd < 0)
-		return -errno;
-	dir = fdopendir(fd);
-	if (!dir) {
-		close(fd);
-		return -ENOMEM;
-	}
+	if (r)
+		return r;
 	while ((entry = readdir(dir))) {
 		if (is_record(entry->d_name))
 			load_record(mounts, entry->d_name);

@@ -7,8 +7,8 @@
 #include "fetchd/fetch.h"
 #include "fetchd/keep.h"
 #include "fetchd/mounts.h"
+#include "fetchd/offload.h"
 #include "fetchd/options.h"
-#include "fetchd/pool.h"
 #include "fetchd/workerlink.h"
 
 struct supervisor {
@@ -16,7 +16,7 @@ struct supervisor {
 	struct event_base *base;
 	struct cache *cache;
 	struct cache_usage usage; /* at start; what was fetched since is in the totals */
-	struct pool *pool;
+	struct offload *offload;
 	struct workerlink *link;
 	struct fetch_table *fetches;
 	struct keeper *keeper;

@@ -196,18 +196,13 @@ static int sweep_temp(struct cache *cache)
 {
 	cleanup_closedir DIR *dir = NULL;
 	struct dirent *entry;
-	int fd = openat(cache->temp_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = open_dir_at(cache->temp_fd, ".", &dir);
 
-	if (fd < 0)
-		return -errno;
-	dir = fdopendir(fd);
-	if (!dir) {
-		close(fd);
-		return -ENOMEM;
-	}
+	if (r)
+		return r;
 	while ((entry = readdir(dir))) {
 		if (entry->d_name[0] != '.')
-			unlinkat(fd, entry->d_name, 0);
+			unlinkat(dirfd(dir), entry->d_name, 0);
 	}
 	return 0;
 }
@@ -217,20 +212,14 @@ int cache_recover(struct cache *cache, struct cache_usage *usage)
 	bool rehash = cache_needs_recovery(cache);
 	cleanup_closedir DIR *dir = NULL;
 	struct dirent *entry;
-	int n_removed = 0, fd, r = 0;
+	int n_removed = 0, r = 0;
 	char boot_id[64];
 
 	*usage = (struct cache_usage){ .files = 0 };
 	if (rehash)
 		r = sweep_temp(cache);
-	fd = openat(cache->blobs_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	dir = fdopendir(fd);
-	if (!dir) {
-		close(fd);
-		return -ENOMEM;
-	}
+	if (r >= 0)
+		r = open_dir_at(cache->blobs_fd, ".", &dir);
 	while (r >= 0 && (entry = readdir(dir))) {
 		r = recover_blob(cache, entry->d_name, rehash, usage);
 		if (r > 0)

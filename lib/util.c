@@ -80,6 +80,20 @@ int read_file_at(int dirfd, const char *path, size_t max_bytes, char **bytesp, s
 	return 0;
 }
 
+int open_dir_at(int dirfd, const char *name, DIR **out)
+{
+	int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), r;
+
+	if (fd < 0)
+		return -errno;
+	*out = fdopendir(fd);
+	if (*out)
+		return 0;
+	r = -errno;
+	close(fd);
+	return r;
+}
+
 int make_dirs(const char *path, mode_t mode)
 {
 	cleanup_free char *copy = strdup(path);
@@ -133,24 +147,20 @@ int write_file_durably_at(int dirfd, const char *name, const void *bytes, size_t
 	return r;
 }
 
-int remove_tree_at(int dirfd, const char *name)
+int remove_tree_at(int parent_fd, const char *name)
 {
 	cleanup_closedir DIR *dir = NULL;
 	struct dirent *entry;
 	int fd, r, first = 0;
 
-	if (!unlinkat(dirfd, name, 0) || errno == ENOENT)
+	if (!unlinkat(parent_fd, name, 0) || errno == ENOENT)
 		return 0;
 	if (errno != EISDIR && errno != EPERM)
 		return -errno;
-	fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	dir = fdopendir(fd);
-	if (!dir) {
-		close(fd);
-		return -ENOMEM;
-	}
+	r = open_dir_at(parent_fd, name, &dir);
+	if (r)
+		return r;
+	fd = dirfd(dir);
 	while ((entry = readdir(dir))) {
 		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
 			continue;
@@ -158,7 +168,7 @@ int remove_tree_at(int dirfd, const char *name)
 		if (r && !first)
 			first = r;
 	}
-	if (unlinkat(dirfd, name, AT_REMOVEDIR) && !first)
+	if (unlinkat(parent_fd, name, AT_REMOVEDIR) && !first)
 		first = -errno;
 	return first;
 }

@@ -93,6 +93,12 @@ ssize_t read_full(int fd, void *buf, size_t len) must_check;
 int read_file_at(int dirfd, const char *path, size_t max_bytes, char **bytesp,
 		 size_t *lenp) must_check;
 
+/**
+ * open_dir_at() - a stream over the directory @name of @dirfd, links not followed; "." for
+ * @dirfd itself. Return: 0 or negative errno.
+ */
+int open_dir_at(int dirfd, const char *name, DIR **out) must_check;
+
 /** make_dirs() - mkdir -p. Return: 0 or negative errno; an existing directory is no error. */
 int make_dirs(const char *path, mode_t mode) must_check;
 

@@ -124,6 +124,7 @@ static int start_session(const struct miss_options *options, int fd, bool taken_
 	if (miss->id && miss->mountpoint)
 		miss->session =
 			fuse_session_new(&args, &miss_operations, sizeof(miss_operations), miss);
+	fuse_opt_free_args(&args); /* libfuse has made a copy of its own */
 	r = miss->session ? fuse_session_custom_io(miss->session, &io, fd) : -ENOMEM;
 	if (r) {
 		close(fd);

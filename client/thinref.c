@@ -36,7 +36,12 @@ static int read_source(struct thin_ref_image *image, struct problem *problem)
 	return 0;
 }
 
-/* Takes @manifest over when it is a thin image. Return: 1, 0 it is not, -errno. */
+static bool is_blobset_type(const char *type)
+{
+	return type && !strcmp(type, INTINODE_MEDIA_BLOBSET);
+}
+
+/* Takes @manifest over when it is a thin image or a blobset. Return: 1, 0 it is not, -errno. */
 static int add_image(struct thin_ref *ref, struct registry_manifest *manifest, json_t *platform,
 		     struct problem *problem)
 {
@@ -49,6 +54,11 @@ static int add_image(struct thin_ref *ref, struct registry_manifest *manifest, j
 		return r;
 	if (image->document.kind == OCI_KIND_MANIFEST && oci_is_thin(&image->document))
 		r = read_source(image, problem) ?: 1;
+	if (!r && image->document.kind == OCI_KIND_MANIFEST &&
+	    is_blobset_type(image->document.artifact_type)) {
+		ref->blobsets[ref->n_blobsets++] = *manifest;
+		*manifest = (struct registry_manifest){ .bytes = NULL };
+	}
 	if (r <= 0) {
 		oci_document_free(&image->document);
 		return r;
@@ -60,9 +70,11 @@ static int add_image(struct thin_ref *ref, struct registry_manifest *manifest, j
 	return 1;
 }
 
-static bool is_blobset(const struct oci_descriptor *entry)
+/* By its descriptor; tools that write an index anew leave only the platform "unknown". */
+static bool may_be_blobset(const struct oci_descriptor *entry)
 {
-	return entry->artifact_type && !strcmp(entry->artifact_type, INTINODE_MEDIA_BLOBSET);
+	return is_blobset_type(entry->artifact_type) ||
+	       (!entry->artifact_type && entry->os && !strcmp(entry->os, "unknown"));
 }
 
 static int load_entry(struct image_store *store, struct thin_ref *ref,
@@ -74,12 +86,8 @@ static int load_entry(struct image_store *store, struct thin_ref *ref,
 
 	digest_format(&entry->digest, text);
 	r = image_get_manifest(store, text, &manifest, problem);
-	if (r == -ENOENT && is_blobset(entry))
+	if (r == -ENOENT && may_be_blobset(entry))
 		return 0;
-	if (!r && is_blobset(entry)) {
-		ref->blobsets[ref->n_blobsets++] = manifest;
-		return 0;
-	}
 	if (!r)
 		r = add_image(ref, &manifest, json_object_get(json, "platform"), problem);
 	registry_manifest_free(&manifest);
@@ -103,7 +111,7 @@ static int load_index(struct image_store *store, const char *platform,
 	for (size_t i = 0; !r && i < index->n_entries; i++) {
 		const struct oci_descriptor *entry = &index->entries[i];
 
-		if (!chosen || entry == chosen || is_blobset(entry))
+		if (!chosen || entry == chosen || may_be_blobset(entry))
 			r = load_entry(store, ref, entry, json_array_get(manifests, i), problem);
 	}
 	return r;

@@ -39,8 +39,11 @@ static int fuse_describe(struct problem *why_not)
 
 static int fuse_mount(const struct image_mount *image, struct problem *problem)
 {
+	cleanup_free char *log = format_text("%s.log", image->path);
 	cleanup_free char *tree = NULL;
-	const struct fuse_frontend_options options = {
+	struct fuse_frontend_options options = {
+		.lower = image->lower,
+		.log = log,
 		.mountpoint = image->path,
 		.cache = image->host->cache,
 		.socket = image->host->socket,
@@ -48,19 +51,16 @@ static int fuse_mount(const struct image_mount *image, struct problem *problem)
 		.allow_other = geteuid() == 0,
 		.timeout_ms = image->timeout_ms,
 	};
-	struct fuse_frontend_options copy = options;
 
-	if (image->lower) {
-		copy.lower = image->lower;
-	} else {
+	if (!image->lower) {
 		const char *layer = json_string_value(json_array_get(image->layers, 0));
 
 		tree = format_text("%s/layers/%s/tree", image->host->state, layer);
-		if (!tree)
-			return -ENOMEM;
-		copy.lower = tree;
+		options.lower = tree;
 	}
-	return fuse_frontend_spawn(&copy, NULL, problem);
+	if (!log || !options.lower)
+		return -ENOMEM;
+	return fuse_frontend_spawn(&options, NULL, problem);
 }
 
 const struct frontend frontend_fuse = {

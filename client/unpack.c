@@ -11,7 +11,9 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <pthread.h>
+#include <pwd.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -109,43 +111,45 @@ static int collect_xattrs(struct archive_entry *from, struct tree_xattr **out, s
 	return 0;
 }
 
-/* "u:1000:rw-": by number, since names are those of the image, not of this host. */
-static int append_acl_entry(FILE *out, int tag, int id, int permset)
+/*
+ * Who an entry is for, by number. Where a layer has only a name, it is the number that this
+ * host knows, as with tar(1). Return: 0 or -EINVAL.
+ */
+static int acl_qualifier(int tag, int id, const char *name, char *out, size_t size)
 {
-	const char *who;
-	bool named = false;
+	const struct passwd *user;
+	const struct group *group;
 
-	switch (tag) {
-	case ARCHIVE_ENTRY_ACL_USER:
-		named = true;
-		/* fall through */
-	case ARCHIVE_ENTRY_ACL_USER_OBJ:
-		who = "u";
-		break;
-	case ARCHIVE_ENTRY_ACL_GROUP:
-		named = true;
-		/* fall through */
-	case ARCHIVE_ENTRY_ACL_GROUP_OBJ:
-		who = "g";
-		break;
-	case ARCHIVE_ENTRY_ACL_MASK:
-		who = "m";
-		break;
-	case ARCHIVE_ENTRY_ACL_OTHER:
-		who = "o";
-		break;
-	default:
-		return -EINVAL;
+	out[0] = '\0';
+	if (tag != ARCHIVE_ENTRY_ACL_USER && tag != ARCHIVE_ENTRY_ACL_GROUP)
+		return 0;
+	if (id == -1 && name && tag == ARCHIVE_ENTRY_ACL_USER) {
+		user = getpwnam(name);
+		id = user ? (int)user->pw_uid : -1;
+	} else if (id == -1 && name) {
+		group = getgrnam(name);
+		id = group ? (int)group->gr_gid : -1;
 	}
-	if (named && id == -1)
-		return -EINVAL;
-	fprintf(out, "%s:", who);
-	if (named)
-		fprintf(out, "%u", (unsigned int)id);
-	fprintf(out, ":%c%c%c\n", permset & ARCHIVE_ENTRY_ACL_READ ? 'r' : '-',
+	snprintf(out, size, "%u", (unsigned int)id);
+	return id == -1 ? -EINVAL : 0;
+}
+
+/* "u:1000:rw-" */
+static int append_acl_entry(FILE *out, int tag, int id, const char *name, int permset)
+{
+	char who[16], kind;
+	int r = acl_qualifier(tag, id, name, who, sizeof(who));
+
+	if (tag == ARCHIVE_ENTRY_ACL_USER || tag == ARCHIVE_ENTRY_ACL_USER_OBJ)
+		kind = 'u';
+	else if (tag == ARCHIVE_ENTRY_ACL_GROUP || tag == ARCHIVE_ENTRY_ACL_GROUP_OBJ)
+		kind = 'g';
+	else
+		kind = tag == ARCHIVE_ENTRY_ACL_MASK ? 'm' : 'o';
+	fprintf(out, "%c:%s:%c%c%c\n", kind, who, permset & ARCHIVE_ENTRY_ACL_READ ? 'r' : '-',
 		permset & ARCHIVE_ENTRY_ACL_WRITE ? 'w' : '-',
 		permset & ARCHIVE_ENTRY_ACL_EXECUTE ? 'x' : '-');
-	return 0;
+	return r;
 }
 
 /* Text as acl_from_text(3) takes it; NULL where there is no ACL of this @wanted type. */
@@ -164,7 +168,7 @@ static int collect_acl(struct archive_entry *from, int wanted, char **out)
 	archive_entry_acl_reset(from, wanted);
 	while (!r && archive_entry_acl_next(from, wanted, &type, &permset, &tag, &id, &name) ==
 			     ARCHIVE_OK)
-		r = append_acl_entry(text, tag, id, permset);
+		r = append_acl_entry(text, tag, id, name, permset);
 	return fclose(text) && !r ? -ENOMEM : r;
 }
 
@@ -195,9 +199,9 @@ static int add_entry(struct archive *archive, struct archive_entry *from, struct
 		r = collect_acl(from, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, &defaults);
 	if (r) {
 		log_escape(shown, sizeof(shown), entry.path, strlen(entry.path));
-		return problem_set(problem, r,
-				   "entry '%s': its ACL names a user or group without a number",
-				   shown);
+		return problem_set(
+			problem, r,
+			"entry '%s': its ACL names a user or group that has no number here", shown);
 	}
 	entry.acl_access = access;
 	entry.acl_default = defaults;

@@ -2,6 +2,7 @@
 # scripts that scripts/check runs (see tests/lib.sh).
 EXTRA_DIST += %D%/lib.sh %D%/make-oci %D%/run-one %D%/data
 EXTRA_DIST += %D%/dist
+EXTRA_DIST += %D%/fetchd
 EXTRA_DIST += %D%/lib
 EXTRA_DIST += %D%/lint
 EXTRA_DIST += %D%/main

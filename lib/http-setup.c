@@ -121,8 +121,7 @@ static size_t on_write(char *bytes, size_t size, size_t n, void *context)
 	}
 	r = transfer->on_body(transfer, bytes, size * n);
 	if (r == -EAGAIN) {
-		/* What the caller now waits for is not yet among what it gave http_run() to watch.
-		 */
+		/* What the caller now waits for was not yet there to be watched. */
 		transfer->http->n_events++;
 		return CURL_WRITEFUNC_PAUSE;
 	}

@@ -49,7 +49,7 @@ static int fuse_mount(const struct image_mount *image, struct problem *problem)
 		.socket = image->host->socket,
 		.mount_id = image->id,
 		.allow_other = geteuid() == 0,
-		.timeout_ms = image->timeout_ms,
+		.timeout_ms = image->timeout_ms ?: image->host->deadline_ms,
 	};
 
 	if (!image->lower) {

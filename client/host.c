@@ -32,6 +32,8 @@ int host_open(const char *socket, struct host *out, struct problem *problem)
 	     copy_member(reply, "run", &host.run)))
 		r = problem_set(problem, -EBADMSG, "fetchd gave an answer of another version");
 	if (!r) {
+		host.deadline_ms =
+			(unsigned int)json_integer_value(json_object_get(reply, "deadline_ms"));
 		layers = format_text("%s/layers", host.state);
 		host.layers_fd = layers ? open(layers, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 		if (host.layers_fd < 0)

@@ -5,6 +5,7 @@
 #include "lib/control.h"
 
 struct host {
+	unsigned int deadline_ms;  /* of fetchd; 0: it did not say */
 	struct control *control;   /* owned */
 	char *cache, *state, *run; /* owned */
 	int layers_fd;		   /* owned: STATE/layers */

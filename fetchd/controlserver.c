@@ -72,9 +72,10 @@ static void op_ping(struct client *client, const json_t *request)
 	const struct supervisor *sv = client->server->supervisor;
 
 	(void)request;
-	reply(client, json_pack("{s:b, s:s, s:i, s:s, s:s, s:s}", "ok", 1, "version",
+	reply(client, json_pack("{s:b, s:s, s:i, s:s, s:s, s:s, s:I}", "ok", 1, "version",
 				PACKAGE_VERSION, "pid", (int)getpid(), "cache", sv->options.cache,
-				"state", sv->options.state, "run", sv->options.run));
+				"state", sv->options.state, "run", sv->options.run, "deadline_ms",
+				(json_int_t)sv->options.deadline_s * 1000));
 }
 
 static void op_status(struct client *client, const json_t *request)

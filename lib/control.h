@@ -10,7 +10,8 @@
  *     echo '{"op":"status"}' | socat - UNIX-CONNECT:/run/intinode/fetchd.sock
  *
  * {"op":"ping"}
- *     answers {"ok":true,"version":"0.1.0","pid":N,"cache":"DIR","state":"DIR","run":"DIR"}.
+ *     answers {"ok":true,"version":"0.1.0","pid":N,"cache":"DIR","state":"DIR","run":"DIR",
+ *     "deadline_ms":N}.
  * {"op":"fetch","digest":"sha256:…","size":N,"urls":["…"],"mount":"ID","timeout_ms":N}
  *     Answers when the blob is in the cache, or cannot be had. "urls" (hints), "mount" (id of a
  *     mount or of its image, whose sources may be used) and "timeout_ms" (default: the configured

@@ -18,7 +18,7 @@
 #include "lib/control.h"
 #include "lib/stub.h"
 
-enum { CLIENTS_MAX = 8192 };
+enum { CLIENTS_MAX = 8192, ACCEPT_PAUSE_US = 100 * 1000 };
 
 struct client {
 	struct controlserver *server;
@@ -32,6 +32,7 @@ struct client {
 struct controlserver {
 	struct supervisor *supervisor; /* borrowed */
 	struct evconnlistener *listener;
+	struct event *pause; /* owned: after an accept that failed */
 	struct client *clients;
 	unsigned int n_clients;
 };
@@ -111,13 +112,15 @@ static void op_register(struct client *client, const json_t *request)
 {
 	struct problem problem = { "" };
 	const char *miss_path = NULL;
+	bool is_new = false;
 	int r = mounts_register(client->server->supervisor->mounts,
-				json_object_get(request, "mount"), &miss_path, &problem);
+				json_object_get(request, "mount"), &miss_path, &is_new, &problem);
 
 	if (r)
 		reply_error(client, r, problem_text(&problem, r));
 	else
-		reply(client, json_pack("{s:b, s:s*}", "ok", 1, "miss", miss_path));
+		reply(client,
+		      json_pack("{s:b, s:s*, s:b}", "ok", 1, "miss", miss_path, "new", is_new));
 }
 
 static void op_unregister(struct client *client, const json_t *request)
@@ -304,6 +307,27 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 	bufferevent_enable(client->stream, EV_READ | EV_WRITE);
 }
 
+/* Out of descriptors, most likely: listening on would only spin. */
+static void on_accept_error(struct evconnlistener *listener, void *context)
+{
+	const struct timeval wait = { .tv_usec = ACCEPT_PAUSE_US };
+	struct controlserver *server = context;
+
+	if (!evtimer_pending(server->pause, NULL))
+		log_warning("control socket: %s; no new connection for a while", strerror(errno));
+	evconnlistener_disable(listener);
+	evtimer_add(server->pause, &wait);
+}
+
+static void on_pause_over(evutil_socket_t fd, short what, void *context)
+{
+	struct controlserver *server = context;
+
+	(void)fd;
+	(void)what;
+	evconnlistener_enable(server->listener);
+}
+
 int controlserver_new(struct supervisor *supervisor, struct controlserver **out,
 		      struct problem *problem)
 {
@@ -329,12 +353,18 @@ int controlserver_new(struct supervisor *supervisor, struct controlserver **out,
 						   1024, (struct sockaddr *)&address,
 						   sizeof(address));
 	umask(old);
-	if (!server->listener) {
+	server->pause = evtimer_new(supervisor->base, on_pause_over, server);
+	if (!server->listener || !server->pause) {
 		int r = errno ? -errno : -EIO;
 
+		if (server->listener)
+			evconnlistener_free(server->listener);
+		if (server->pause)
+			event_free(server->pause);
 		free(server);
 		return problem_set(problem, r, "control socket %s: %s", path, strerror(-r));
 	}
+	evconnlistener_set_error_cb(server->listener, on_accept_error);
 	*out = server;
 	return 0;
 }
@@ -347,5 +377,6 @@ void controlserver_free(struct controlserver *server)
 	while (server->clients)
 		client_free(server->clients);
 	evconnlistener_free(server->listener);
+	event_free(server->pause);
 	free(server);
 }

@@ -32,9 +32,10 @@ struct fetch {
 	struct event *timer;  /* the next round */
 	struct event *linger; /* nobody has waited for a while */
 	int pipe_fd;	      /* owned, -1: none */
-	bool eof, have_result;
+	bool eof;
 	bool committed;	  /* cache_commit() was called: io_error is its answer */
 	int io_error;	  /* of the cache or the pipe */
+	bool have_result; /* loop thread only, as what follows */
 	int result_error; /* of the worker */
 	int64_t retry_after_ms;
 	char problem[PROBLEM_MAX];
@@ -51,6 +52,7 @@ struct fetch_table {
 	struct fetch *buckets[N_BUCKETS];
 	struct fetch *queue, **queue_end;
 	struct fetch_totals totals;
+	bool starting; /* start_queued() runs */
 	struct event *start, *seal_timer;
 	struct offload_job seal_job;
 	bool seal_running, seal_wanted;

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum {
 	PIPE_BYTES = 1024 * 1024,
@@ -188,13 +189,16 @@ static int read_layout(struct fetch *fetch)
 	const struct source *source = &fetch->sources.entries[fetch->source];
 	char path[PATH_MAX], hex[DIGEST_TEXT_SIZE];
 	cleanup_close int fd = -1;
+	struct stat st;
 
 	if (fetch->size_bytes == 0)
 		return 0; /* from any source: nothing is nothing */
 	snprintf(path, sizeof(path), "%s/blobs/sha256/%s", source->path,
 		 digest_format_hex(&fetch->digest, hex));
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	return fd < 0 ? -errno : copy_file(fetch, fd);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &st))
+		return -errno;
+	return S_ISREG(st.st_mode) ? copy_file(fetch, fd) : -EINVAL;
 }
 
 static void layout_run(struct offload_job *job)
@@ -247,6 +251,7 @@ static int start_transfer(struct fetch *fetch)
 
 	if (r)
 		return r;
+	fetch->writer_base = cache_written(fetch->writer);
 	fetch->worker_job.result = on_result;
 	return workerlink_submit(fetch->table->link, &fetch->worker_job,
 				 &fetch->sources.entries[fetch->source], &fetch->digest,
@@ -259,6 +264,7 @@ static int start_layout(struct fetch *fetch)
 	int r;
 
 	/* From the start: a local copy is not worth resuming. */
+	fetch->writer_base = 0;
 	cache_abort(steal_ptr(fetch->writer));
 	r = cache_begin(fetch->table->cache, &fetch->digest, fetch->size_bytes, &fetch->writer);
 	if (r)

@@ -31,11 +31,13 @@ static struct fetch **bucket_of(struct fetch_table *table, const struct digest *
 	return &table->buckets[hash % N_BUCKETS];
 }
 
-static struct fetch *find(struct fetch_table *table, const struct digest *digest)
+/* By size as well: a stub that lies about it must not get into the way of one that does not. */
+static struct fetch *find(struct fetch_table *table, const struct digest *digest,
+			  uint64_t size_bytes)
 {
 	struct fetch *fetch = *bucket_of(table, digest);
 
-	while (fetch && !digest_equal(&fetch->digest, digest))
+	while (fetch && (fetch->size_bytes != size_bytes || !digest_equal(&fetch->digest, digest)))
 		fetch = fetch->next_in_bucket;
 	return fetch;
 }
@@ -69,8 +71,12 @@ static void free_fetch(struct fetch *fetch)
 	free(fetch);
 }
 
+/* A fetch that fails at once comes back here: then the outer call goes on. */
 static void start_queued(struct fetch_table *table)
 {
+	if (table->starting)
+		return;
+	table->starting = true;
 	while (table->n_running < table->running_max && table->queue) {
 		struct fetch *fetch = table->queue;
 
@@ -82,6 +88,7 @@ static void start_queued(struct fetch_table *table)
 		table->n_running++;
 		start_attempt(fetch);
 	}
+	table->starting = false;
 }
 
 static void on_start(evutil_socket_t fd, short what, void *context)
@@ -173,14 +180,26 @@ void fetch_finish(struct fetch *fetch, int error)
 
 static bool error_may_pass(int error)
 {
-	return error != -ENOENT && error != -EACCES && error != -EBADMSG;
+	return error != -ENOENT && error != -EACCES && error != -EBADMSG && error != -E2BIG;
+}
+
+static void enqueue(struct fetch *fetch)
+{
+	struct fetch_table *table = fetch->table;
+
+	fetch->next_queued = NULL;
+	*table->queue_end = fetch;
+	table->queue_end = &fetch->next_queued;
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *context)
 {
+	struct fetch *fetch = context;
+
 	(void)fd;
 	(void)what;
-	start_attempt(context);
+	enqueue(fetch);
+	start_queued(fetch->table);
 }
 
 static void next_round(struct fetch *fetch)
@@ -208,6 +227,10 @@ static void next_round(struct fetch *fetch)
 	tv.tv_sec = wait_ms / 1000;
 	tv.tv_usec = wait_ms % 1000 * 1000;
 	evtimer_add(fetch->timer, &tv);
+	/* Others have a turn meanwhile. */
+	fetch->running = false;
+	fetch->table->n_running--;
+	event_active(fetch->table->start, 0, 0);
 }
 
 void fetch_next_source(struct fetch *fetch, int error)
@@ -220,6 +243,13 @@ void fetch_next_source(struct fetch *fetch, int error)
 		/* The worker died, not the source: the same again, once the new one runs. */
 		fetch->transient = true;
 		next_round(fetch);
+		return;
+	}
+	if (error == -EBADMSG && fetch->writer_base) {
+		/* Its beginning came from another source, which may be the one that lied. */
+		cache_abort(steal_ptr(fetch->writer));
+		fetch->writer_base = 0;
+		start_attempt(fetch);
 		return;
 	}
 	if (error_may_pass(error))
@@ -245,7 +275,10 @@ static void start_attempt(struct fetch *fetch)
 		return;
 	}
 	r = fetch_transfer_start(fetch);
-	if (r == -EAGAIN || r == -EMFILE || r == -ENFILE) {
+	if (r == -E2BIG) {
+		snprintf(fetch->problem, sizeof(fetch->problem), "the URL is too long");
+		fetch_next_source(fetch, r);
+	} else if (r == -EAGAIN || r == -EMFILE || r == -ENFILE) {
 		/* The worker is being replaced, or something is full: later. */
 		fetch->transient = true;
 		next_round(fetch);
@@ -296,8 +329,7 @@ static int create(struct fetch_table *table, const struct digest *digest, uint64
 	}
 	fetch->next_in_bucket = *bucket;
 	*bucket = fetch;
-	*table->queue_end = fetch;
-	table->queue_end = &fetch->next_queued;
+	enqueue(fetch);
 	*out = fetch;
 	return 0;
 }
@@ -310,9 +342,7 @@ int fetch_wait(struct fetch_table *table, const struct digest *digest, uint64_t 
 
 	if (cache_has(table->cache, digest, size_bytes))
 		return 1;
-	fetch = find(table, digest);
-	if (fetch && fetch->size_bytes != size_bytes)
-		return -EINVAL;
+	fetch = find(table, digest, size_bytes);
 	if (!fetch) {
 		r = create(table, digest, size_bytes, &fetch);
 		if (r)

@@ -19,7 +19,7 @@ enum { MISS_FAILURES = 64 };
 
 struct failure {
 	struct digest digest;
-	int64_t until_ms;
+	int64_t first_ms, until_ms;
 };
 
 struct miss {

@@ -194,7 +194,7 @@ static int mount_new(const struct miss_options *options, int *out, struct proble
 		return problem_set(problem, -errno,
 				   "/dev/fuse: %s; is the fuse module loaded ('modprobe fuse')?",
 				   strerror(errno));
-	snprintf(data, sizeof(data), "fd=%d,rootmode=40755,user_id=%u,group_id=%u,allow_other", fd,
+	snprintf(data, sizeof(data), "fd=%d,rootmode=40755,user_id=%u,group_id=%u", fd,
 		 (unsigned int)geteuid(), (unsigned int)getegid());
 	if (mount("intinode-miss", options->mountpoint, "fuse.intinode-miss",
 		  MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME, data))

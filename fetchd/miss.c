@@ -27,6 +27,7 @@ enum {
 	 */
 	RETRY_MARGIN_MS = 1000,
 	QUEUED_MS = 100,
+	QUEUED_MAX_MS = 1000, /* who comes later has not queued, but tries again */
 	ATTEMPTS_MAX = 4096,
 };
 
@@ -108,7 +109,8 @@ static void failure_note(struct miss *miss, const struct digest *digest)
 	struct failure *failure = &miss->failures[miss->next_failure++ % MISS_FAILURES];
 
 	failure->digest = *digest;
-	failure->until_ms = now_ms() + QUEUED_MS;
+	failure->first_ms = now_ms();
+	failure->until_ms = failure->first_ms + QUEUED_MS;
 }
 
 static bool failure_is_fresh(struct miss *miss, const struct digest *digest)
@@ -118,7 +120,8 @@ static bool failure_is_fresh(struct miss *miss, const struct digest *digest)
 	for (size_t i = 0; i < MISS_FAILURES; i++) {
 		struct failure *failure = &miss->failures[i];
 
-		if (failure->until_ms > now && digest_equal(&failure->digest, digest)) {
+		if (failure->until_ms > now && now - failure->first_ms < QUEUED_MAX_MS &&
+		    digest_equal(&failure->digest, digest)) {
 			failure->until_ms = now + QUEUED_MS;
 			return true;
 		}

@@ -47,15 +47,6 @@ struct mounts {
 	struct mount *list;
 };
 
-/* A file name of our own making: letters, digits, '.', '_', '-', not starting with '.'. */
-static bool name_is_valid(const char *name)
-{
-	static const char allowed[] =
-		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-
-	return name && *name && *name != '.' && name[strspn(name, allowed)] == '\0';
-}
-
 /* ---- images ---- */
 
 static void image_free(struct image *image)
@@ -116,7 +107,7 @@ static int load_layer(struct image *image, const char *name, struct problem *pro
 	cleanup_close int fd = -1;
 	int r;
 
-	if (!name_is_valid(name))
+	if (!plain_name_is_valid(name))
 		return problem_set(problem, -EINVAL, "layer name '%s' is not valid", name);
 	fd = openat(image->mounts->layers_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	r = fd < 0 ? -errno : stubtable_open(fd, "stubs", &image->tables[image->n_tables]);
@@ -163,7 +154,7 @@ static int image_get(struct mounts *mounts, const json_t *record, struct image *
 	struct image *image;
 	int r;
 
-	if (!name_is_valid(id) || strlen(id) > NAME_LEN_MAX)
+	if (!plain_name_is_valid(id) || strlen(id) > NAME_LEN_MAX)
 		return problem_set(problem, -EINVAL, "\"image\" is not a valid name");
 	image = image_find(mounts, id);
 	if (image) {
@@ -261,16 +252,15 @@ static void mount_free(struct mount *mount)
 	free(mount);
 }
 
-/* Puts a mount into the list, in place of one with the same id. */
-static int mount_add(struct mounts *mounts, const json_t *record, struct mount **out,
+static int mount_new(struct mounts *mounts, const json_t *record, struct mount **out,
 		     struct problem *problem)
 {
 	const char *id = json_get_string(record, "id");
 	const char *source = json_get_string(record, "source");
-	struct mount *mount, **slot;
+	struct mount *mount;
 	int r;
 
-	if (!name_is_valid(id) || strlen(id) > NAME_LEN_MAX)
+	if (!plain_name_is_valid(id) || strlen(id) > NAME_LEN_MAX)
 		return problem_set(problem, -EINVAL, "\"id\" is not a valid name");
 	mount = calloc(1, sizeof(*mount));
 	if (!mount)
@@ -286,62 +276,80 @@ static int mount_add(struct mounts *mounts, const json_t *record, struct mount *
 		mount_free(mount);
 		return r;
 	}
-	slot = mount_slot(mounts, id);
-	if (*slot) {
-		struct mount *old = *slot;
-
-		mount->next = old->next;
-		*slot = mount;
-		mount_free(old);
-	} else {
-		mount->next = mounts->list;
-		mounts->list = mount;
-	}
 	*out = mount;
 	return 0;
 }
 
-static int save_record(struct mounts *mounts, const char *id, const json_t *record)
+/* In place of one with the same id. */
+static void mount_insert(struct mounts *mounts, struct mount *mount)
 {
-	cleanup_free char *name = format_text("%s.json", id);
-	cleanup_free char *text = json_dumps(record, JSON_INDENT(2));
+	struct mount **slot = mount_slot(mounts, mount->id), *old = *slot;
+
+	mount->next = old ? old->next : NULL;
+	*slot = mount;
+	if (old)
+		mount_free(old);
+}
+
+static int save_record(struct mounts *mounts, const struct mount *mount, struct problem *problem)
+{
+	const struct mount *old = *mount_slot(mounts, mount->id);
+	cleanup_free char *name = format_text("%s.json", mount->id);
+	cleanup_free char *text = json_dumps(mount->record, JSON_INDENT(2));
+	int r;
 
 	if (!name || !text)
 		return -ENOMEM;
-	return write_file_durably_at(mounts->records_fd, name, text, strlen(text), 0600);
+	if (strlen(text) > RECORD_MAX_BYTES)
+		return problem_set(problem, -E2BIG, "the record of this mount is too large");
+	if (old && json_equal(old->record, mount->record))
+		return 0;
+	r = write_file_durably_at(mounts->records_fd, name, text, strlen(text), 0600);
+	return r ? problem_set(problem, r, "%s/mounts: %s", mounts->options.options->state,
+			       strerror(-r))
+		 : 0;
+}
+
+/* A miss layer that is not taken over is a new one, which an older overlay does not know. */
+static int ensure_miss_layer(struct image *image, bool *is_new, struct problem *problem)
+{
+	const struct miss_options options = miss_options_of(image);
+	int r;
+
+	if (image->miss)
+		return 0;
+	r = miss_adopt(&options, &image->miss, problem);
+	if (r != -ENOENT)
+		return r;
+	r = miss_open(&options, &image->miss, problem);
+	*is_new = r == 0;
+	return r;
 }
 
 int mounts_register(struct mounts *mounts, const json_t *record, const char **miss_path,
-		    struct problem *problem)
+		    bool *is_new, struct problem *problem)
 {
 	struct mount *mount;
-	int r = mount_add(mounts, record, &mount, problem);
+	int r = mount_new(mounts, record, &mount, problem);
 
 	if (r)
 		return r;
-	if (needs_miss_layer(record) && !mount->image->miss) {
-		const struct miss_options options = miss_options_of(mount->image);
-
-		r = miss_open(&options, &mount->image->miss, problem);
-	}
-	if (!r) {
-		r = save_record(mounts, mount->id, mount->record);
-		if (r)
-			problem_set(problem, r, "%s/mounts: %s", mounts->options.options->state,
-				    strerror(-r));
-	}
+	if (needs_miss_layer(record))
+		r = ensure_miss_layer(mount->image, is_new, problem);
+	if (!r)
+		r = save_record(mounts, mount, problem);
 	if (r) {
-		*mount_slot(mounts, mount->id) = mount->next;
 		mount_free(mount);
 		return r;
 	}
+	mount_insert(mounts, mount);
 	*miss_path = needs_miss_layer(record) ? mount->image->miss_path : NULL;
 	return 0;
 }
 
 int mounts_unregister(struct mounts *mounts, const char *id, struct problem *problem)
 {
-	struct mount **slot = name_is_valid(id) ? mount_slot(mounts, id) : NULL, *mount;
+	struct mount **slot = plain_name_is_valid(id) ? mount_slot(mounts, id) : NULL, *mount;
 	cleanup_free char *name = NULL;
 
 	if (!slot || !*slot)
@@ -391,12 +399,13 @@ static void load_record(struct mounts *mounts, const char *name)
 	if (!r)
 		r = json_parse(bytes, len, &record, &problem);
 	if (!r)
-		r = mount_add(mounts, record, &mount, &problem);
+		r = mount_new(mounts, record, &mount, &problem);
 	if (r) {
 		log_error("%s/mounts/%s is left out: %s", mounts->options.options->state, name,
 			  problem_text(&problem, r));
 		return;
 	}
+	mount_insert(mounts, mount);
 	if (needs_miss_layer(record) && !mount->image->miss) {
 		const struct miss_options options = miss_options_of(mount->image);
 
@@ -412,7 +421,7 @@ static bool is_record(const char *name)
 {
 	size_t len = strlen(name);
 
-	return name_is_valid(name) && len > 5 && !strcmp(name + len - 5, ".json");
+	return plain_name_is_valid(name) && len > 5 && !strcmp(name + len - 5, ".json");
 }
 
 static int load_records(struct mounts *mounts)
@@ -438,21 +447,27 @@ static int open_state(const char *state, const char *name, mode_t mode, int *out
 	if (r)
 		return r;
 	*out = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return *out < 0 ? -errno : 0;
+	/* Also where an earlier version made it: nobody else may come at an image's files here. */
+	return *out < 0 || fchmod(*out, mode) ? -errno : 0;
 }
 
 int mounts_open(const struct mounts_options *options, struct mounts **out, struct problem *problem)
 {
 	struct mounts *mounts = calloc(1, sizeof(*mounts));
+	cleanup_close int miss_fd = -1, images_fd = -1;
 	int r;
 
 	if (!mounts)
 		return -ENOMEM;
 	mounts->options = *options;
 	mounts->layers_fd = mounts->records_fd = -1;
-	r = open_state(options->options->state, "layers", 0755, &mounts->layers_fd);
+	r = open_state(options->options->state, "layers", 0700, &mounts->layers_fd);
 	if (!r)
 		r = open_state(options->options->state, "mounts", 0700, &mounts->records_fd);
+	if (!r)
+		r = open_state(options->options->run, "miss", 0700, &miss_fd);
+	if (!r)
+		r = open_state(options->options->run, "images", 0700, &images_fd);
 	if (!r)
 		r = load_records(mounts);
 	if (r) {

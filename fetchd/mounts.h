@@ -36,9 +36,11 @@ void mounts_close(struct mounts *mounts);
  * @record: "mount" of the control protocol (lib/control.h). Registering an id again
  * replaces its record and mounts a miss layer that is missing.
  * @miss_path: the image's miss layer, borrowed; NULL for front ends that need none.
+ * @is_new: set where it was mounted for this, so that an older overlay does not have it.
+ * On an error everything is as it was.
  */
 int mounts_register(struct mounts *mounts, const json_t *record, const char **miss_path,
-		    struct problem *problem) must_check;
+		    bool *is_new, struct problem *problem) must_check;
 
 /** mounts_unregister() - forget it; the last mount of an image takes its miss layer along. */
 int mounts_unregister(struct mounts *mounts, const char *id, struct problem *problem) must_check;

@@ -37,6 +37,12 @@ struct job {
 	char *pending; /* owned: what the pipe did not take */
 	size_t pending_len, pending_off;
 	bool paused;
+	/* The transfer is over, and its last bytes wait for the pipe: */
+	bool finished;
+	int error;
+	char problem[PROBLEM_MAX];
+	uint64_t wire_bytes;
+	int64_t retry_after_ms;
 	struct job *next, **prev;
 };
 
@@ -133,30 +139,38 @@ static int flush_pending(struct job *job)
 	return 1;
 }
 
-/* The supervisor drains quickly; the last piece may wait for it, but not for ever. */
-static int finish_pending(struct job *job)
+static void job_finish(struct job *job)
 {
-	struct pollfd poll_pipe = { .fd = job->pipe_fd, .events = POLLOUT };
-	int r = 1;
-
-	while (job->pending && (r = flush_pending(job)) == 0) {
-		if (poll(&poll_pipe, 1, IDLE_WAIT_MS) <= 0)
-			return -ETIMEDOUT;
-	}
-	return r < 0 ? r : 0;
+	send_result(job->worker, job->id, job->error, job->problem, job->wire_bytes,
+		    job->retry_after_ms);
+	job_free(job);
 }
 
 static void on_done(struct registry_fetch *fetch, void *context)
 {
 	struct job *job = context;
-	int error = registry_fetch_error(fetch), r = finish_pending(job);
 
-	if (!error)
-		error = r;
-	send_result(job->worker, job->id, error, registry_fetch_problem(fetch),
-		    registry_fetch_wire_bytes(fetch), registry_fetch_retry_after_ms(fetch));
 	job->fetch = NULL;
-	job_free(job);
+	job->finished = true;
+	job->error = registry_fetch_error(fetch);
+	snprintf(job->problem, sizeof(job->problem), "%s", registry_fetch_problem(fetch));
+	job->wire_bytes = registry_fetch_wire_bytes(fetch);
+	job->retry_after_ms = registry_fetch_retry_after_ms(fetch);
+	if (!job->pending)
+		job_finish(job);
+}
+
+/* What is pending is gone, or nobody wants it. */
+static void job_unblocked(struct job *job)
+{
+	free(steal_ptr(job->pending));
+	job->pending_len = job->pending_off = 0;
+	if (job->finished) {
+		job_finish(job);
+	} else if (job->paused) {
+		job->paused = false;
+		registry_fetch_resume(job->fetch);
+	}
 }
 
 static int read_request(const json_t *message, struct registry_fetch_request *request)
@@ -222,6 +236,10 @@ static void cancel_job(struct worker *worker, uint64_t id)
 	for (struct job *job = worker->jobs; job; job = job->next) {
 		if (job->id != id)
 			continue;
+		if (job->finished) {
+			job_unblocked(job);
+			return;
+		}
 		free(steal_ptr(job->pending));
 		job->pending_len = job->pending_off = 0;
 		registry_fetch_cancel(job->fetch);
@@ -280,12 +298,7 @@ static void resume_jobs(struct worker *worker, const struct pollfd *polls, nfds_
 		if (flush_pending(job) == 0)
 			continue;
 		/* Gone or broken; in the second case the next write says EPIPE. */
-		free(steal_ptr(job->pending));
-		job->pending_len = 0;
-		if (job->paused) {
-			job->paused = false;
-			registry_fetch_resume(job->fetch);
-		}
+		job_unblocked(job);
 	}
 }
 
@@ -343,8 +356,15 @@ int worker_main(int fd)
 	}
 	while (!worker.stopping && !r)
 		r = run_once(&worker);
-	while (worker.jobs)
-		registry_fetch_cancel(worker.jobs->fetch);
+	while (worker.jobs) {
+		struct job *job = worker.jobs;
+
+		free(steal_ptr(job->pending));
+		if (job->finished)
+			job_free(job);
+		else
+			registry_fetch_cancel(job->fetch);
+	}
 	registry_free(worker.registry);
 	return r;
 }

@@ -14,7 +14,7 @@
 #include "lib/fdpass.h"
 #include "lib/json.h"
 
-enum { RESTART_WAIT_MS = 500 };
+enum { RESTART_WAIT_MS = 500, RETRY_AFTER_MAX_MS = 24 * 3600 * 1000 };
 
 struct workerlink {
 	struct event_base *base;       /* borrowed */
@@ -67,7 +67,8 @@ static void on_message(struct workerlink *link, const char *text, size_t len)
 	result.error = (int)json_integer_value(json_object_get(message, "error"));
 	result.problem = json_get_string(message, "problem") ?: "";
 	if (!json_get_size(message, "retry_after_ms", &value))
-		result.retry_after_ms = (int64_t)value;
+		result.retry_after_ms =
+			(int64_t)(value < RETRY_AFTER_MAX_MS ? value : RETRY_AFTER_MAX_MS);
 	job_remove(job);
 	job->result(job, &result);
 }
@@ -276,6 +277,8 @@ int workerlink_submit(struct workerlink *link, struct worker_job *job, const str
 	text = message ? json_dumps(message, JSON_COMPACT) : NULL;
 	if (!text)
 		return -ENOMEM;
+	if (strlen(text) > WORKER_MESSAGE_MAX)
+		return -E2BIG;
 	r = fdpass_send(link->sock, text, strlen(text), pipe_fd);
 	if (r)
 		return r;

@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -89,8 +90,12 @@ int cache_seal(struct cache *cache)
 
 	for (size_t i = 0; i < n; i++) {
 		r = sync_blob(cache, &batch[i]);
-		if (r && r != -ENOENT && !first)
+		if (!r || r == -ENOENT)
+			continue;
+		if (!first)
 			first = r;
+		if (r == -EMFILE || r == -ENFILE)
+			r = cache_remember_unsealed(cache, &batch[i]);
 	}
 	if (n && fsync(cache->blobs_fd))
 		return -errno;
@@ -156,6 +161,15 @@ bool cache_needs_recovery(const struct cache *cache)
 	       strcmp(now, last) != 0;
 }
 
+/* What cannot be looked at must not keep everything else from being served. Return: 1. */
+static int set_aside(struct cache *cache, const char *name, int error)
+{
+	log_error("cache: %s cannot be used (%s); it is moved to tmp/", name, strerror(-error));
+	if (renameat(cache->blobs_fd, name, cache->temp_fd, name))
+		log_error("cache: nor can it be moved: %s", strerror(errno));
+	return 1;
+}
+
 /* Return: 1 removed, 0 kept, or negative errno. */
 static int recover_blob(struct cache *cache, const char *name, bool rehash,
 			struct cache_usage *usage)
@@ -168,30 +182,31 @@ static int recover_blob(struct cache *cache, const char *name, bool rehash,
 		return 0;
 	fd = cache_open_blob(cache, &digest);
 	if (fd < 0)
-		return fd;
-	r = fstat(fd, &st) ? -errno : cache_is_sealed(fd);
+		return set_aside(cache, name, fd);
+	r = fstat(fd, &st) ? -errno : S_ISREG(st.st_mode) ? cache_is_sealed(fd) : -EINVAL;
 	if (r == -ENOTTY || r == -EOPNOTSUPP)
 		r = 0;
 	if (r == 0 && rehash) {
 		r = digest_compute_fd(DIGEST_SHA256, fd, &actual, NULL);
-		if (!r && !digest_equal(&digest, &actual)) {
-			log_error("cache: %s was damaged when the host went down; it is removed",
-				  name);
-			close(fd);
-			r = cache_remove(cache, &digest);
-			return r ? r : 1;
-		}
+		if (!r && !digest_equal(&digest, &actual))
+			r = -EBADMSG;
 	}
 	if (r == 0)
 		r = cache_remember_unsealed(cache, &digest);
 	close(fd);
+	if (r == -EBADMSG) {
+		log_error("cache: %s was damaged when the host went down; it is removed", name);
+		r = cache_remove(cache, &digest);
+		return r ? r : 1;
+	}
 	if (r < 0)
-		return r;
+		return r == -ENOMEM ? r : set_aside(cache, name, r);
 	usage->files++;
 	usage->bytes += (uint64_t)st.st_size;
 	return 0;
 }
 
+/* Names of temporary files begin with the pid of their writer. */
 static int sweep_temp(struct cache *cache)
 {
 	cleanup_closedir DIR *dir = NULL;
@@ -201,7 +216,10 @@ static int sweep_temp(struct cache *cache)
 	if (r)
 		return r;
 	while ((entry = readdir(dir))) {
-		if (entry->d_name[0] != '.')
+		long pid = strtol(entry->d_name, NULL, 10);
+
+		if (entry->d_name[0] != '.' && strchr(entry->d_name, '-') && pid > 0 &&
+		    kill((pid_t)pid, 0) && errno == ESRCH)
 			unlinkat(dirfd(dir), entry->d_name, 0);
 	}
 	return 0;
@@ -212,13 +230,12 @@ int cache_recover(struct cache *cache, struct cache_usage *usage)
 	bool rehash = cache_needs_recovery(cache);
 	cleanup_closedir DIR *dir = NULL;
 	struct dirent *entry;
-	int n_removed = 0, r = 0;
+	int n_removed = 0, r;
 	char boot_id[64];
 
 	*usage = (struct cache_usage){ .files = 0 };
-	if (rehash)
-		r = sweep_temp(cache);
-	if (r >= 0)
+	r = sweep_temp(cache);
+	if (!r)
 		r = open_dir_at(cache->blobs_fd, ".", &dir);
 	while (r >= 0 && (entry = readdir(dir))) {
 		r = recover_blob(cache, entry->d_name, rehash, usage);

@@ -270,11 +270,20 @@ static int publish(struct cache_writer *writer)
 	r = freeze(writer);
 	if (r)
 		return r;
-	/* Remembered first: an unsealed name that nobody remembers would never get its +i. */
-	r = cache_remember_unsealed(writer->cache, &writer->digest);
-	if (!r)
-		r = link_blob(writer);
-	return r == -EEXIST ? 0 : r;
+	r = link_blob(writer);
+	if (r == -EEXIST && !cache_has(writer->cache, &writer->digest, writer->size_bytes)) {
+		/* What has the name is damaged: another size cannot have this digest. */
+		log_error("cache: a damaged file is replaced");
+		r = cache_remove(writer->cache, &writer->digest);
+		if (!r)
+			r = link_blob(writer);
+	}
+	if (r)
+		return r == -EEXIST ? 0 : r;
+	/* Behind the link, so that a seal cannot look for it too early. */
+	if (cache_remember_unsealed(writer->cache, &writer->digest))
+		log_warning("cache: a file will be made durable at the next start only");
+	return 0;
 }
 
 int cache_commit(struct cache_writer *writer)

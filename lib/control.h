@@ -20,8 +20,9 @@
  *                           "layers":["…"],"upper","work","lower","pid"}}
  *     fetchd remembers the mount (durably, for "intinode mount --restore") and serves its
  *     misses. "source" is where blobs come from, as a reference: docker://HOST/REPO or
- *     oci:DIR; "layers" name stub tables under STATE/layers. Answers {"ok":true,"miss":"PATH"} when
- *     it is on disk; "miss" (front end overlay) is the image's miss layer.
+ *     oci:DIR; "layers" name stub tables under STATE/layers. Answers
+ *     {"ok":true,"miss":"PATH","new":bool} when it is on disk; "miss" (front end overlay) is the
+ *     image's miss layer, "new" that it was mounted for this: older overlays cannot use it.
  * {"op":"unregister","id":"ID"}
  * {"op":"mounts"}
  *     answers {"ok":true,"mounts":[…as registered…]}.

@@ -173,6 +173,14 @@ int remove_tree_at(int parent_fd, const char *name)
 	return first;
 }
 
+bool plain_name_is_valid(const char *name)
+{
+	static const char allowed[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+
+	return name && *name && *name != '.' && name[strspn(name, allowed)] == '\0';
+}
+
 char *format_text(const char *fmt, ...)
 {
 	char *text;

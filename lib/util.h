@@ -116,5 +116,9 @@ int write_file_durably_at(int dirfd, const char *name, const void *bytes, size_t
  */
 int remove_tree_at(int dirfd, const char *name) must_check;
 
+/** plain_name_is_valid() - a file name of letters, digits, '.', '_' and '-', not beginning with
+ * '.'. */
+bool plain_name_is_valid(const char *name);
+
 /** format_text() - asprintf that returns the string or NULL. The caller frees it. */
 char *format_text(const char *fmt, ...) printf_like(1, 2) must_check;

@@ -46,9 +46,14 @@ static void sweep_drafts(struct host *host)
 static int draft_begin(struct host *host, enum tree_kind kind, struct draft *draft)
 {
 	static unsigned int serial;
+	int r;
 
 	*draft = (struct draft){ .host = host, .fd = -1, .tree_fd = -1 };
 	snprintf(draft->name, sizeof(draft->name), TEMP_PREFIX "%d-%u", (int)getpid(), serial++);
+	/* Left by a process that had our number. */
+	r = remove_tree_at(host->layers_fd, draft->name);
+	if (r)
+		return r;
 	if (mkdirat(host->layers_fd, draft->name, 0755))
 		return -errno;
 	draft->fd = openat(host->layers_fd, draft->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

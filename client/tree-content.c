@@ -33,6 +33,8 @@ static int write_small(struct tree *tree, const struct tree_entry *entry, int fd
 	off_t off;
 	int r;
 
+	if (size > sizeof(text))
+		return -EBADMSG;
 	memset(text, 0, sizeof(text));
 	while ((r = entry->read(entry->context, &bytes, &len, &off)) > 0) {
 		if (off < 0 || (size_t)off > size || len > size - (size_t)off)

@@ -367,11 +367,15 @@ int tree_add(struct tree *tree, const struct tree_entry *entry, struct problem *
 	char shown[512];
 	int r = clean_path(entry->path, &path);
 
+	if (!r && entry->st.st_size < 0)
+		r = -EBADMSG;
 	if (!r)
 		r = add(tree, entry, path);
 	if (!r)
 		return 0;
 	log_escape(shown, sizeof(shown), entry->path, strlen(entry->path));
+	if (entry->st.st_size < 0)
+		return problem_set(problem, r, "entry '%s': its size is negative", shown);
 	if (r == -EINVAL)
 		return problem_set(problem, r,
 				   "entry '%s' is refused: its path or type cannot be represented",

@@ -122,7 +122,7 @@ static int load_layer(struct image *image, const char *name, struct problem *pro
 
 static int image_load(struct image *image, const json_t *record, struct problem *problem)
 {
-	const json_t *layers = json_object_get(record, "layers"), *layer;
+	const json_t *layers = json_object_get(record, "layers");
 	size_t i, n = json_array_size(layers);
 	int r = 0;
 
@@ -131,10 +131,8 @@ static int image_load(struct image *image, const json_t *record, struct problem 
 	image->tables = calloc(n + 1, sizeof(struct stubtable *));
 	if (!image->tables)
 		return -ENOMEM;
-	for (i = 0; !r && i < n; i++) {
-		layer = json_array_get(layers, i);
-		r = load_layer(image, json_string_value(layer) ?: "", problem);
-	}
+	for (i = 0; !r && i < n; i++)
+		r = load_layer(image, json_string_value(json_array_get(layers, i)) ?: "", problem);
 	return r;
 }
 

@@ -23,6 +23,7 @@ enum {
 	BLOCK_BYTES = 128 * 1024,
 	PIPE_BYTES = 1024 * 1024,
 	XATTRS_MAX = 1024,
+	NAMES_MAX_BYTES = 256 * 1024, /* a group comes with the names of all its members */
 	ENTRIES_MAX = 50 * 1000 * 1000,
 };
 
@@ -111,25 +112,34 @@ static int collect_xattrs(struct archive_entry *from, struct tree_xattr **out, s
 	return 0;
 }
 
+/* The number that this host knows a name by, or -1. */
+static int find_id(int tag, const char *name)
+{
+	cleanup_free char *buffer = malloc(NAMES_MAX_BYTES);
+	struct passwd user, *known_user = NULL;
+	struct group group, *known_group = NULL;
+
+	if (!buffer)
+		return -1;
+	if (tag == ARCHIVE_ENTRY_ACL_USER) {
+		getpwnam_r(name, &user, buffer, NAMES_MAX_BYTES, &known_user);
+		return known_user ? (int)known_user->pw_uid : -1;
+	}
+	getgrnam_r(name, &group, buffer, NAMES_MAX_BYTES, &known_group);
+	return known_group ? (int)known_group->gr_gid : -1;
+}
+
 /*
  * Who an entry is for, by number. Where a layer has only a name, it is the number that this
  * host knows, as with tar(1). Return: 0 or -EINVAL.
  */
 static int acl_qualifier(int tag, int id, const char *name, char *out, size_t size)
 {
-	const struct passwd *user;
-	const struct group *group;
-
 	out[0] = '\0';
 	if (tag != ARCHIVE_ENTRY_ACL_USER && tag != ARCHIVE_ENTRY_ACL_GROUP)
 		return 0;
-	if (id == -1 && name && tag == ARCHIVE_ENTRY_ACL_USER) {
-		user = getpwnam(name);
-		id = user ? (int)user->pw_uid : -1;
-	} else if (id == -1 && name) {
-		group = getgrnam(name);
-		id = group ? (int)group->gr_gid : -1;
-	}
+	if (id == -1 && name)
+		id = find_id(tag, name);
 	snprintf(out, size, "%u", (unsigned int)id);
 	return id == -1 ? -EINVAL : 0;
 }

@@ -122,11 +122,13 @@ static int find_id(int tag, const char *name)
 	if (!buffer)
 		return -1;
 	if (tag == ARCHIVE_ENTRY_ACL_USER) {
-		getpwnam_r(name, &user, buffer, NAMES_MAX_BYTES, &known_user);
-		return known_user ? (int)known_user->pw_uid : -1;
+		if (getpwnam_r(name, &user, buffer, NAMES_MAX_BYTES, &known_user) || !known_user)
+			return -1;
+		return (int)known_user->pw_uid;
 	}
-	getgrnam_r(name, &group, buffer, NAMES_MAX_BYTES, &known_group);
-	return known_group ? (int)known_group->gr_gid : -1;
+	if (getgrnam_r(name, &group, buffer, NAMES_MAX_BYTES, &known_group) || !known_group)
+		return -1;
+	return (int)known_group->gr_gid;
 }
 
 /*

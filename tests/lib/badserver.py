@@ -51,7 +51,7 @@ REDIRECT_MODES = {"redirect", "redirect-other", "redirect-loop", "redirect-inner
 BODY_MODES = {"short", "long", "long-chunked", "close-early", "reset", "reset-no-range",
               "reset-wrong-range", "reset-always", "silence", "drip", "gzip", "zstd",
               "gzip-unasked", "bomb", "wrong", "reset-gzip", "flapping", "busy", "headers",
-              "label", "late"}
+              "label", "late", "wrong-half"}
 UPLOAD_MODES = {"no-single-post", "upload-elsewhere", "upload-absolute", "session-lost",
                 "upload-nowhere", "upload-flapping", "basic-upload-elsewhere"}
 MODES = {"ok"} | STATUS_MODES.keys() | AUTH_MODES | REDIRECT_MODES | BODY_MODES | UPLOAD_MODES
@@ -331,6 +331,13 @@ class Handler(BaseHTTPRequestHandler):
             return self.serve_chunked(body + b"0123456789")
         if mode == "wrong":
             return self.answer(200, bytes(reversed(body)))
+        if mode == "wrong-half":  # lies, and goes away before anybody can know
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if "Range" not in self.headers:
+                self.wfile.write(bytes(reversed(body[half:])))
+            return self.cut()
         if mode == "close-early" and n_before == 0:
             self.send_response(200)
             self.send_header("Connection", "close")

@@ -13,15 +13,6 @@
 /* In the order of preference. */
 static const struct frontend *const frontends[] = { &frontend_overlay, &frontend_fuse };
 
-int path_is_mountpoint(const char *path)
-{
-	struct statx stx;
-
-	if (statx(AT_FDCWD, path, AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, 0, &stx))
-		return errno == ENOTCONN ? 1 : -errno;
-	return !!(stx.stx_attributes & STATX_ATTR_MOUNT_ROOT);
-}
-
 static int umount_plain(const char *path)
 {
 	return umount2(path, UMOUNT_NOFOLLOW) ? -errno : 0;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "client/host.h"
+#include "client/mountpoint.h"
 
 /* A prepared image: everything is local, nothing is mounted yet. Strings are borrowed. */
 struct image_mount {
@@ -43,6 +44,3 @@ int frontend_choose(const char *name, const struct frontend **out,
 /** frontend_overlay_writable() - an ordinary overlay on the image, with whole files above. */
 int frontend_overlay_writable(const char *image_path, const char *upper, const char *work,
 			      const char *mountpoint, struct problem *problem) must_check;
-
-/** path_is_mountpoint() - Return: 1, 0 or negative errno. Never waits for a daemon. */
-int path_is_mountpoint(const char *path) must_check;

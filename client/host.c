@@ -59,7 +59,8 @@ void host_close(struct host *host)
 	*host = (struct host){ .layers_fd = -1 };
 }
 
-int host_register(struct host *host, json_t *record, char **miss, struct problem *problem)
+int host_register(struct host *host, json_t *record, char **miss, bool *fresh,
+		  struct problem *problem)
 {
 	cleanup_json json_t *request = json_pack("{s:s, s:O}", "op", "register", "mount", record);
 	cleanup_json json_t *reply = NULL;
@@ -70,6 +71,7 @@ int host_register(struct host *host, json_t *record, char **miss, struct problem
 		return r;
 	path = json_get_string(reply, "miss");
 	*miss = path ? strdup(path) : NULL;
+	*fresh = path && json_is_true(json_object_get(reply, "new"));
 	return path && !*miss ? -ENOMEM : 0;
 }
 

@@ -16,8 +16,11 @@ struct host {
 int host_open(const char *socket, struct host *out, struct problem *problem) must_check;
 void host_close(struct host *host);
 
-/** host_register() - *@miss is owned by the caller, NULL where the front end needs none. */
-int host_register(struct host *host, json_t *record, char **miss,
+/**
+ * host_register() - *@miss is owned by the caller, NULL where the front end needs none.
+ * *@fresh: it was made just now, so an image that is mounted has another, which is gone.
+ */
+int host_register(struct host *host, json_t *record, char **miss, bool *fresh,
 		  struct problem *problem) must_check;
 int host_unregister(struct host *host, const char *id, struct problem *problem) must_check;
 

@@ -38,6 +38,7 @@ bin_PROGRAMS += intinode
 	%D%/bringup.c %D%/bringup.h \
 	%D%/dirtwin.c %D%/dirtwin.h \
 	%D%/frontend.c %D%/frontend.h \
+	%D%/mountpoint.c %D%/mountpoint.h \
 	%D%/host.c %D%/host.h \
 	%D%/layers.c %D%/layers.h \
 	%D%/prepare.c %D%/prepare.h \

@@ -118,7 +118,7 @@ static int mount_one(const struct mount_command *options, const char *what, cons
 	prepare_options.work = work;
 	r = prepare(&host, &prepare_options, &record, problem);
 	if (!r)
-		r = bringup(&host, record, problem);
+		r = bringup(&host, record, BRINGUP_NEW, problem);
 	json_decref(record);
 	host_close(&host);
 	return r;
@@ -136,16 +136,12 @@ static int restore(const char *socket, struct problem *problem)
 	json_array_foreach(mounts, i, record) {
 		const char *mountpoint = json_get_string(record, "mountpoint") ?: "";
 		struct problem why = { "" };
-		int one = path_is_mountpoint(mountpoint);
+		int one = bringup(&host, record, BRINGUP_AGAIN, &why);
 
-		if (one > 0)
-			continue;
-		if (!one)
-			one = bringup(&host, record, &why);
-		if (one) {
+		if (one < 0) {
 			log_error("%s: %s", mountpoint, problem_text(&why, one));
 			failed = one;
-		} else {
+		} else if (!one) {
 			log_info("%s: mounted again", mountpoint);
 		}
 	}

@@ -28,7 +28,8 @@ struct miss {
 	struct fuse_session *session;
 	struct event *readable;
 	struct fuse_buf buffer;
-	bool own_init; /* hand out our INIT at the next read */
+	bool own_init;	/* hand out our INIT at the next read */
+	bool init_done; /* the kernel has its answer to INIT */
 	struct request *requests;
 	struct attempt *attempts;
 	unsigned int n_attempts;

@@ -1,24 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns both ends of fd keeping: the client (in the supervisor) and the holder process.
- *
- * Messages to the holder: one letter and a name; 'P' with a descriptor puts, 'D' drops,
- * 'T' takes and is answered by 'Y' with a descriptor or 'N'. One thread in each process.
+ * Owns fetchd's side of fd keeping: what is kept, and the way to the one who keeps it. Loop
+ * thread.
  */
-#include "fetchd/keep.h"
-
+#include <event2/event.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include "fetchd/keep-internal.h"
 #include "lib/fdpass.h"
 #include "lib/log.h"
+
+enum { RESTART_PAUSE_S = 1 };
 
 struct kept {
 	char name[KEEP_NAME_MAX];
@@ -26,11 +23,54 @@ struct kept {
 };
 
 struct keeper {
-	int sock;	     /* owned: to the holder, or -1 with the service manager */
+	struct event_base *base; /* borrowed */
+	char *path;		 /* owned: of the holder's socket */
+	int64_t grace_ms, started_ms;
+	int sock;	     /* owned: to the holder, or -1 */
+	struct event *ended; /* owned: the holder hung up */
+	struct event *retry; /* owned: start it again */
 	char *notify_socket; /* owned: the service manager's, or NULL */
-	struct kept *kept;   /* owned: what the service manager handed over at start */
+	size_t max;
+	struct kept kept[KEEP_FDS_MAX]; /* owned: the same descriptors, to put them again */
 	size_t n_kept;
 };
+
+/* ---- what is kept ---- */
+
+static struct kept *find_kept(struct keeper *keeper, const char *name)
+{
+	for (size_t i = 0; i < keeper->n_kept; i++) {
+		if (!strcmp(keeper->kept[i].name, name))
+			return &keeper->kept[i];
+	}
+	return NULL;
+}
+
+static void forget(struct keeper *keeper, const char *name)
+{
+	struct kept *kept = find_kept(keeper, name);
+
+	if (!kept)
+		return;
+	close(kept->fd);
+	*kept = keeper->kept[--keeper->n_kept];
+}
+
+/* @fd is the keeper's from here on, also on failure. */
+static int remember(struct keeper *keeper, const char *name, int fd)
+{
+	struct kept *kept;
+
+	forget(keeper, name);
+	if (keeper->n_kept >= keeper->max || strlen(name) >= KEEP_NAME_MAX) {
+		close(fd);
+		return strlen(name) >= KEEP_NAME_MAX ? -ENAMETOOLONG : -EMFILE;
+	}
+	kept = &keeper->kept[keeper->n_kept++];
+	memcpy(kept->name, name, strlen(name) + 1);
+	kept->fd = fd;
+	return 0;
+}
 
 /* ---- service manager ---- */
 
@@ -54,33 +94,47 @@ static int notify(const struct keeper *keeper, const char *text, int fd)
 }
 
 /* LISTEN_FDS and LISTEN_FDNAMES, sd_listen_fds_with_names(3). */
-static int adopt_listen_fds(struct keeper *keeper)
+static void adopt_listen_fds(struct keeper *keeper)
 {
 	const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
 	const char *names = getenv("LISTEN_FDNAMES");
+	char name[KEEP_NAME_MAX];
 	long n;
 
 	if (!pid || !fds || !names || strtol(pid, NULL, 10) != (long)getpid())
-		return 0;
+		return;
 	n = strtol(fds, NULL, 10);
-	if (n < 1 || n > KEEP_FDS_MAX)
-		return 0;
-	keeper->kept = calloc((size_t)n, sizeof(*keeper->kept));
-	if (!keeper->kept)
-		return -ENOMEM;
-	for (long i = 0; i < n; i++) {
-		struct kept *kept = &keeper->kept[keeper->n_kept++];
+	for (int fd = 3; n <= KEEP_FDS_MAX && fd < 3 + n; fd++) {
 		size_t len = strcspn(names, ":");
 
-		kept->fd = 3 + (int)i;
-		fcntl(kept->fd, F_SETFD, FD_CLOEXEC);
-		snprintf(kept->name, sizeof(kept->name), "%.*s", (int)len, names);
+		fcntl(fd, F_SETFD, FD_CLOEXEC);
+		snprintf(name, sizeof(name), "%.*s", (int)len, names);
 		names += len + (names[len] == ':');
+		if (remember(keeper, name, fd))
+			log_warning("the service manager's descriptor '%s' is one too many", name);
 	}
+}
+
+static int open_store(struct keeper *keeper, const char *notify_socket, const char *max)
+{
+	long n = max ? strtol(max, NULL, 10) : 0;
+
+	/* What goes beyond its maximum the service manager would drop without a word. */
+	if (n > 0 && n < KEEP_FDS_MAX)
+		keeper->max = (size_t)n;
+	keeper->notify_socket = strdup(notify_socket);
+	if (!keeper->notify_socket)
+		return -ENOMEM;
+	adopt_listen_fds(keeper);
 	return 0;
 }
 
 /* ---- client of the holder ---- */
+
+static bool is_hangup(int r)
+{
+	return r == -EPIPE || r == -ECONNRESET;
+}
 
 /* @path is only shown in the process list: whose holder is this? */
 static int start_holder(int listen_fd, const char *path)
@@ -142,39 +196,169 @@ static int listen_at(const char *path, int *out)
 	return 0;
 }
 
-/* Does the holder answer? It may just have ended, having nothing to hold. */
-static bool holder_answers(struct keeper *keeper)
+/* With @answer: one message, with a descriptor or -1. Return: 0 or negative errno. */
+static int ask_holder(struct keeper *keeper, char letter, const char *text, int fd, char *answer,
+		      int *answer_fd)
 {
-	int fd = keeper_take(keeper, "");
-
-	if (fd >= 0)
-		close(fd);
-	return fd >= 0 || fd == -ENOENT;
-}
-
-static int open_holder(struct keeper *keeper, const char *run_dir)
-{
-	cleanup_free char *path = format_text("%s/keep.sock", run_dir);
-	cleanup_close int listen_fd = -1;
+	char message[KEEP_MESSAGE_MAX];
+	ssize_t n;
 	int r;
 
-	if (!path)
-		return -ENOMEM;
-	r = connect_holder(path, &keeper->sock);
-	if (!r && holder_answers(keeper))
-		return 0;
-	if (!r)
-		close(steal_fd(&keeper->sock));
-	else if (r != -ENOENT && r != -ECONNREFUSED)
+	if (keeper->sock < 0)
+		return -EPIPE;
+	if (strlen(text) >= KEEP_NAME_MAX)
+		return -ENAMETOOLONG;
+	message[0] = letter;
+	memcpy(message + 1, text, strlen(text) + 1);
+	r = fdpass_send(keeper->sock, message, strlen(text) + 2, fd);
+	if (r || !answer)
 		return r;
-	r = listen_at(path, &listen_fd);
-	if (!r)
-		r = start_holder(listen_fd, path);
-	/* Works at once: the socket listens already, whoever accepts later. */
-	return r ? r : connect_holder(path, &keeper->sock);
+	n = fdpass_receive(keeper->sock, answer, KEEP_MESSAGE_MAX, answer_fd);
+	if (n <= 0)
+		return n < 0 ? (int)n : -EPIPE;
+	answer[n < KEEP_MESSAGE_MAX ? n : KEEP_MESSAGE_MAX - 1] = '\0';
+	return 0;
 }
 
-int keeper_open(const char *run_dir, struct keeper **out, struct problem *problem)
+static int put_to_holder(struct keeper *keeper, const char *name, int fd)
+{
+	char answer[KEEP_MESSAGE_MAX];
+	int none = -1;
+	int r = ask_holder(keeper, KEEP_PUT, name, fd, answer, &none);
+
+	if (none >= 0)
+		close(none);
+	return r ? r : answer[0] == KEEP_YES ? 0 : -EMFILE;
+}
+
+static int put_all(struct keeper *keeper)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < keeper->n_kept; i++)
+		r = put_to_holder(keeper, keeper->kept[i].name, keeper->kept[i].fd);
+	return r;
+}
+
+static int take_all(struct keeper *keeper)
+{
+	char number[32], answer[KEEP_MESSAGE_MAX];
+	int r = 0;
+
+	for (unsigned int i = 0; !r; i++) {
+		int fd = -1;
+
+		snprintf(number, sizeof(number), "%u", i);
+		r = ask_holder(keeper, KEEP_LIST, number, -1, answer, &fd);
+		if (r || answer[0] != KEEP_YES || fd < 0)
+			break;
+		r = remember(keeper, answer + 1, fd);
+	}
+	return r;
+}
+
+static void disconnect_holder(struct keeper *keeper)
+{
+	if (keeper->ended)
+		event_free(keeper->ended);
+	keeper->ended = NULL;
+	if (keeper->sock >= 0)
+		close(steal_fd(&keeper->sock));
+}
+
+static void on_ended(evutil_socket_t fd, short what, void *context);
+
+static int watch_holder(struct keeper *keeper)
+{
+	char grace[32];
+
+	keeper->ended =
+		event_new(keeper->base, keeper->sock, EV_READ | EV_PERSIST, on_ended, keeper);
+	if (!keeper->ended || event_add(keeper->ended, NULL))
+		return -ENOMEM;
+	snprintf(grace, sizeof(grace), "%lld", (long long)keeper->grace_ms);
+	return ask_holder(keeper, KEEP_GRACE, grace, -1, NULL, NULL);
+}
+
+static int new_holder(struct keeper *keeper)
+{
+	cleanup_close int listen_fd = -1;
+	int r = listen_at(keeper->path, &listen_fd);
+
+	keeper->started_ms = now_ms();
+	if (!r)
+		r = start_holder(listen_fd, keeper->path);
+	/* Works at once: the socket listens already, whoever accepts later. */
+	if (!r)
+		r = connect_holder(keeper->path, &keeper->sock);
+	return r ? r : put_all(keeper);
+}
+
+static int open_holder(struct keeper *keeper)
+{
+	int r = connect_holder(keeper->path, &keeper->sock);
+
+	/* One that has nothing to hold may just have ended. */
+	if (!r) {
+		r = take_all(keeper);
+		if (r)
+			disconnect_holder(keeper);
+	}
+	if (r == -ENOENT || r == -ECONNREFUSED || is_hangup(r))
+		r = new_holder(keeper);
+	return r ? r : watch_holder(keeper);
+}
+
+static int replace_holder(struct keeper *keeper)
+{
+	const struct timeval pause = { .tv_sec = RESTART_PAUSE_S };
+	int r;
+
+	disconnect_holder(keeper);
+	r = new_holder(keeper);
+	if (!r)
+		r = watch_holder(keeper);
+	if (!r) {
+		log_warning("%s: the holder of file descriptors had ended; a new one has them",
+			    keeper->path);
+		return 0;
+	}
+	disconnect_holder(keeper);
+	log_error("%s: the holder of file descriptors had ended, and a new one cannot be started: "
+		  "%s; were fetchd to end now, files that are missing would stay so",
+		  keeper->path, strerror(-r));
+	evtimer_add(keeper->retry, &pause);
+	return r;
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *context)
+{
+	struct keeper *keeper = context;
+
+	(void)fd;
+	(void)what;
+	if (keeper->sock < 0 && replace_holder(keeper))
+		return; /* which has logged it, and comes again */
+}
+
+static void on_ended(evutil_socket_t fd, short what, void *context)
+{
+	const struct timeval pause = { .tv_sec = RESTART_PAUSE_S };
+	struct keeper *keeper = context;
+	char byte;
+
+	(void)what;
+	if (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN)
+		return;
+	/* Not in a tight loop, should each one end at once. */
+	disconnect_holder(keeper);
+	if (now_ms() - keeper->started_ms < RESTART_PAUSE_S * 1000)
+		evtimer_add(keeper->retry, &pause);
+	else
+		on_retry(-1, 0, keeper);
+}
+
+int keeper_open(const struct keeper_options *options, struct keeper **out, struct problem *problem)
 {
 	struct keeper *keeper = calloc(1, sizeof(*keeper));
 	const char *notify_socket = getenv("NOTIFY_SOCKET"), *max = getenv("FDSTORE");
@@ -182,18 +366,23 @@ int keeper_open(const char *run_dir, struct keeper **out, struct problem *proble
 
 	if (!keeper)
 		return -ENOMEM;
+	keeper->base = options->base;
+	keeper->grace_ms = options->grace_ms;
 	keeper->sock = -1;
-	if (notify_socket && (max || getenv("INTINODE_FDSTORE"))) {
-		keeper->notify_socket = strdup(notify_socket);
-		r = keeper->notify_socket ? adopt_listen_fds(keeper) : -ENOMEM;
-	} else {
-		r = open_holder(keeper, run_dir);
-	}
+	keeper->max = KEEP_FDS_MAX;
+	keeper->path = format_text("%s/keep.sock", options->run);
+	keeper->retry = evtimer_new(keeper->base, on_retry, keeper);
+	if (!keeper->path || !keeper->retry)
+		r = -ENOMEM;
+	else if (notify_socket && (max || getenv("INTINODE_FDSTORE")))
+		r = open_store(keeper, notify_socket, max);
+	else
+		r = open_holder(keeper);
 	if (r) {
 		keeper_close(keeper);
 		return problem_set(problem, r,
 				   "%s/keep.sock: cannot start the holder of file descriptors: %s",
-				   run_dir, strerror(-r));
+				   options->run, strerror(-r));
 	}
 	*out = keeper;
 	return 0;
@@ -203,57 +392,47 @@ void keeper_close(struct keeper *keeper)
 {
 	if (!keeper)
 		return;
-	if (keeper->sock >= 0)
-		close(keeper->sock);
+	disconnect_holder(keeper);
+	if (keeper->retry)
+		event_free(keeper->retry);
 	for (size_t i = 0; i < keeper->n_kept; i++)
 		close(keeper->kept[i].fd);
-	free(keeper->kept);
+	free(keeper->path);
 	free(keeper->notify_socket);
 	free(keeper);
-}
-
-static int tell_holder(struct keeper *keeper, char letter, const char *name, int fd)
-{
-	char message[KEEP_NAME_MAX + 1];
-
-	if (strlen(name) >= KEEP_NAME_MAX)
-		return -ENAMETOOLONG;
-	message[0] = letter;
-	memcpy(message + 1, name, strlen(name) + 1);
-	return fdpass_send(keeper->sock, message, strlen(name) + 2, fd);
 }
 
 int keeper_put(struct keeper *keeper, const char *name, int fd)
 {
 	char text[KEEP_NAME_MAX + 32];
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3), r;
 
-	if (!keeper->notify_socket)
-		return tell_holder(keeper, 'P', name, fd);
-	snprintf(text, sizeof(text), "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
-	return notify(keeper, text, fd);
+	if (copy < 0)
+		return -errno;
+	r = remember(keeper, name, copy);
+	if (r)
+		return r;
+	if (keeper->notify_socket) {
+		snprintf(text, sizeof(text), "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
+		r = notify(keeper, text, fd);
+	} else {
+		r = put_to_holder(keeper, name, fd);
+		if (is_hangup(r))
+			r = replace_holder(keeper); /* with this one */
+	}
+	if (r)
+		forget(keeper, name);
+	return r;
 }
 
 int keeper_take(struct keeper *keeper, const char *name)
 {
-	char answer[8];
-	int fd = -1, r;
-	ssize_t n;
+	const struct kept *kept = find_kept(keeper, name);
+	int fd = kept ? fcntl(kept->fd, F_DUPFD_CLOEXEC, 3) : -1;
 
-	for (size_t i = 0; i < keeper->n_kept; i++) {
-		if (!strcmp(keeper->kept[i].name, name)) {
-			fd = fcntl(keeper->kept[i].fd, F_DUPFD_CLOEXEC, 3);
-			return fd < 0 ? -errno : fd;
-		}
-	}
-	if (keeper->notify_socket)
+	if (!kept)
 		return -ENOENT;
-	r = tell_holder(keeper, 'T', name, -1);
-	if (r)
-		return r;
-	n = fdpass_receive(keeper->sock, answer, sizeof(answer), &fd);
-	if (n <= 0)
-		return n < 0 ? (int)n : -EPIPE;
-	return fd < 0 ? -ENOENT : fd;
+	return fd < 0 ? -errno : fd;
 }
 
 void keeper_drop(struct keeper *keeper, const char *name)
@@ -261,131 +440,26 @@ void keeper_drop(struct keeper *keeper, const char *name)
 	char text[KEEP_NAME_MAX + 32];
 	int r;
 
+	forget(keeper, name);
 	if (keeper->notify_socket) {
 		snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=%s", name);
 		r = notify(keeper, text, -1);
 	} else {
-		r = tell_holder(keeper, 'D', name, -1);
+		r = ask_holder(keeper, KEEP_DROP, name, -1, NULL, NULL);
+		if (is_hangup(r))
+			r = replace_holder(keeper); /* without this one */
 	}
 	if (r)
-		log_warning("the holder of file descriptors did not answer: %s", strerror(-r));
+		log_warning("'%s' is still kept: %s", name, strerror(-r));
+}
+
+const char *keeper_name(const struct keeper *keeper, size_t i)
+{
+	return i < keeper->n_kept ? keeper->kept[i].name : NULL;
 }
 
 void keeper_notify_ready(const struct keeper *keeper)
 {
 	if (keeper->notify_socket && notify(keeper, "READY=1", -1))
 		log_warning("the service manager could not be told that fetchd is ready");
-}
-
-/* ---- the holder ---- */
-
-enum { HOLDER_CLIENTS_MAX = 8 };
-
-struct holder {
-	struct kept kept[KEEP_FDS_MAX];
-	size_t n_kept;
-	struct pollfd polls[1 + HOLDER_CLIENTS_MAX];
-	nfds_t n_polls;
-};
-
-static struct kept *holder_find(struct holder *holder, const char *name)
-{
-	for (size_t i = 0; i < holder->n_kept; i++) {
-		if (!strcmp(holder->kept[i].name, name))
-			return &holder->kept[i];
-	}
-	return NULL;
-}
-
-static void holder_drop(struct holder *holder, const char *name)
-{
-	struct kept *kept = holder_find(holder, name);
-
-	if (!kept)
-		return;
-	close(kept->fd);
-	*kept = holder->kept[--holder->n_kept];
-}
-
-static void holder_put(struct holder *holder, const char *name, int fd)
-{
-	struct kept *kept;
-
-	holder_drop(holder, name);
-	if (fd < 0 || holder->n_kept == KEEP_FDS_MAX) {
-		if (fd >= 0)
-			close(fd);
-		return;
-	}
-	kept = &holder->kept[holder->n_kept++];
-	snprintf(kept->name, sizeof(kept->name), "%s", name);
-	kept->fd = fd;
-}
-
-/* Return: false when the client is gone. */
-static bool holder_serve(struct holder *holder, int sock)
-{
-	char message[KEEP_NAME_MAX + 2];
-	int fd = -1, r = 0;
-	ssize_t n = fdpass_receive(sock, message, sizeof(message) - 1, &fd);
-
-	if (n <= 0)
-		return n == -EAGAIN || n == -EMSGSIZE;
-	message[n] = '\0';
-	if (message[0] == 'P') {
-		holder_put(holder, message + 1, fd);
-	} else if (message[0] == 'D') {
-		holder_drop(holder, message + 1);
-	} else if (message[0] == 'T') {
-		struct kept *kept = holder_find(holder, message + 1);
-
-		r = fdpass_send(sock, kept ? "Y" : "N", 2, kept ? kept->fd : -1);
-	}
-	return r == 0;
-}
-
-static void holder_accept(struct holder *holder)
-{
-	int sock = accept4(holder->polls[0].fd, NULL, NULL, SOCK_CLOEXEC);
-
-	if (sock < 0)
-		return;
-	if (holder->n_polls == ARRAY_SIZE(holder->polls)) {
-		close(sock);
-		return;
-	}
-	holder->polls[holder->n_polls++] = (struct pollfd){ .fd = sock, .events = POLLIN };
-}
-
-void keeper_main(int fd)
-{
-	static struct holder holder;
-	bool had_client = false;
-
-	/* A terminal's signals and a service's stop are not for us: we outlive fetchd. */
-	signal(SIGHUP, SIG_IGN);
-	signal(SIGINT, SIG_IGN);
-	signal(SIGTERM, SIG_IGN);
-	signal(SIGPIPE, SIG_IGN);
-	prctl(PR_SET_NAME, "intinode-keep");
-	fcntl(fd, F_SETFD, FD_CLOEXEC);
-	if (chdir("/"))
-		_exit(1);
-	holder.polls[0] = (struct pollfd){ .fd = fd, .events = POLLIN };
-	holder.n_polls = 1;
-	while (!had_client || holder.n_kept || holder.n_polls > 1) {
-		if (poll(holder.polls, holder.n_polls, -1) < 0)
-			continue;
-		for (nfds_t i = holder.n_polls; i-- > 1;) {
-			if (!holder.polls[i].revents || holder_serve(&holder, holder.polls[i].fd))
-				continue;
-			close(holder.polls[i].fd);
-			holder.polls[i] = holder.polls[--holder.n_polls];
-		}
-		if (holder.polls[0].revents) {
-			holder_accept(&holder);
-			had_client = true;
-		}
-	}
-	_exit(0);
 }

@@ -2,10 +2,13 @@
 noinst_LIBRARIES += %D%/libfetchd.a
 
 %C%_libfetchd_a_SOURCES = \
+	%D%/caller.c %D%/caller.h \
 	%D%/controlserver.c %D%/controlserver.h \
 	%D%/fetch.c %D%/fetch.h %D%/fetch-internal.h \
 	%D%/fetch-transfer.c \
-	%D%/keep.c %D%/keep.h \
+	%D%/keep.c %D%/keep.h %D%/keep-internal.h \
+	%D%/keep-holder.c \
+	%D%/keep-serve.c %D%/keep-serve.h \
 	%D%/miss.c %D%/miss.h %D%/miss-internal.h \
 	%D%/miss-session.c \
 	%D%/mounts.c %D%/mounts.h \

@@ -79,8 +79,15 @@ static int set_up(struct supervisor *sv, struct problem *problem)
 	if (!r)
 		r = fetch_table_new(sv->base, sv->cache, sv->offload, sv->link,
 				    (unsigned int)sv->options.fetches_max, &sv->fetches);
-	if (!r)
-		r = keeper_open(sv->options.run, &sv->keeper, problem);
+	if (!r) {
+		const struct keeper_options options = {
+			.base = sv->base,
+			.run = sv->options.run,
+			.grace_ms = (int64_t)sv->options.deadline_s * 1000,
+		};
+
+		r = keeper_open(&options, &sv->keeper, problem);
+	}
 	if (!r) {
 		const struct mounts_options options = {
 			.base = sv->base,

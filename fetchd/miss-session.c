@@ -12,8 +12,10 @@
 #include <event2/event.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 
 #include "fetchd/keep.h"
@@ -183,15 +185,30 @@ static void ask_to_resend(int fd, const char *id)
 			    id);
 }
 
+/* A connection lives until its last mount is gone, and new overlays need it at its place. */
+static bool is_live(int fd, const char *mountpoint)
+{
+	struct pollfd dead = { .fd = fd };
+	struct statx st;
+
+	if (poll(&dead, 1, 0) < 0 || (dead.revents & POLLERR))
+		return false;
+	/* Nobody answers there yet: take what the kernel knows. */
+	return !statx(AT_FDCWD, mountpoint, AT_STATX_DONT_SYNC | AT_SYMLINK_NOFOLLOW, 0, &st) &&
+	       (st.stx_attributes & STATX_ATTR_MOUNT_ROOT);
+}
+
 int miss_adopt(const struct miss_options *options, struct miss **out, struct problem *problem)
 {
 	int fd = keeper_take(options->keeper, options->id), r;
 
 	if (fd < 0)
 		return fd;
-	if (fcntl(fd, F_SETFL, O_NONBLOCK)) {
+	if (!is_live(fd, options->mountpoint) || fcntl(fd, F_SETFL, O_NONBLOCK)) {
+		log_warning("image %s: its miss layer was unmounted", options->id);
 		close(fd);
-		return -errno;
+		keeper_drop(options->keeper, options->id);
+		return -ENOENT;
 	}
 	r = start_session(options, fd, true, out);
 	if (r)
@@ -263,4 +280,41 @@ void miss_remove(struct miss *miss)
 	umount2(miss->mountpoint, MNT_DETACH);
 	rmdir(miss->mountpoint);
 	miss_free(miss);
+}
+
+static void sweep_mounts(const char *dir_path, bool (*is_used)(const void *context, const char *id),
+			 const void *context)
+{
+	cleanup_closedir DIR *dir = opendir(dir_path);
+	const struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		cleanup_free char *path = NULL;
+
+		if (entry->d_name[0] == '.' || is_used(context, entry->d_name))
+			continue;
+		path = format_text("%s/%s", dir_path, entry->d_name);
+		while (path && !umount2(path, MNT_DETACH))
+			log_info("%s: unmounted, no image needs it", path);
+		if (path)
+			rmdir(path);
+	}
+}
+
+void miss_sweep(struct keeper *keeper, const char *dir_path,
+		bool (*is_used)(const void *context, const char *id), const void *context)
+{
+	const char *name;
+	size_t i = 0;
+
+	while ((name = keeper_name(keeper, i))) {
+		char id[KEEP_NAME_MAX];
+
+		snprintf(id, sizeof(id), "%s", name);
+		if (is_used(context, id))
+			i++;
+		else
+			keeper_drop(keeper, id); /* the last one is at its place now */
+	}
+	sweep_mounts(dir_path, is_used, context);
 }

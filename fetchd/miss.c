@@ -11,10 +11,10 @@
 #include "fetchd/miss-internal.h"
 
 #include <event2/event.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "fetchd/caller.h"
 #include "fetchd/fetch.h"
 
 enum {
@@ -155,28 +155,6 @@ static void on_fetched(struct fetch_waiter *waiter, int error, const char *probl
 
 	(void)problem;
 	request_end(request, error ? errno_for_application(error) : ESTALE);
-}
-
-/* Has the task a SIGKILL pending? FUSE interrupts for every signal, and only once. */
-static bool caller_is_dying(uint64_t pid)
-{
-	char path[64], line[256];
-	unsigned long long pending;
-	bool dying = false;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%llu/status", (unsigned long long)pid);
-	file = fopen(path, "re");
-	if (!file)
-		return errno == ENOENT;
-	while (fgets(line, sizeof(line), file)) {
-		if ((sscanf(line, "SigPnd: %llx", &pending) == 1 ||
-		     sscanf(line, "ShdPnd: %llx", &pending) == 1) &&
-		    (pending & (1ULL << (SIGKILL - 1))))
-			dying = true;
-	}
-	fclose(file);
-	return dying;
 }
 
 static void arm(struct request *request, int64_t wait_ms)

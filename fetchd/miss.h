@@ -49,3 +49,10 @@ void miss_close(struct miss *miss);
 
 /** miss_remove() - unmount it and let the kernel fail what still waits. */
 void miss_remove(struct miss *miss);
+
+/**
+ * miss_sweep() - give up what no image needs: descriptors that are kept, and mounts in the
+ * directory @dir_path. Nobody would ever answer there.
+ */
+void miss_sweep(struct keeper *keeper, const char *dir_path,
+		bool (*is_used)(const void *context, const char *id), const void *context);

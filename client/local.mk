@@ -45,6 +45,7 @@ bin_PROGRAMS += intinode
 	%D%/tree.c %D%/tree.h %D%/tree-internal.h \
 	%D%/tree-content.c \
 	%D%/tree-lower.c \
+	%D%/tree-memory.c \
 	%D%/tree-metadata.c \
 	%D%/tree-stub.c \
 	%D%/tree-whiteout.c \

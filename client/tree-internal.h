@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the files of the tree writer share: client/tree.c paths and entries, tree-content.c bytes,
- * tree-whiteout.c what layers hide, tree-lower.c what lower layers show, tree-stub.c stubs and
- * tables, tree-metadata.c owners, attributes, times.
+ * tree-memory.c names and times until the end, tree-whiteout.c what layers hide, tree-lower.c
+ * what lower layers show, tree-stub.c stubs and tables, tree-metadata.c owners, attributes,
+ * times.
  */
 #pragma once
 
@@ -11,11 +12,13 @@
 #define OVERLAY_XATTR "trusted.overlay."
 #define WHITEOUT_PREFIX ".wh."
 
-enum { TREE_HINTS_MAX = 64 };
+enum { TREE_HINTS_MAX = 64, TREE_MEMORY_MAX = 512 << 20 };
 
+/* The last entry of a directory counts, and of two names of one directory the later entry. */
 struct dir_times {
-	char *path;
 	struct timespec mtime;
+	uint64_t serial;
+	char path[];
 };
 
 struct tree {
@@ -29,14 +32,37 @@ struct tree {
 	/* The directory of the last entry: most entries come directory by directory. */
 	char *parent_path;
 	int parent_fd;
-	struct dir_times *dirs;
-	size_t n_dirs, max_dirs;
+	void *dirs; /* tsearch(3) of struct dir_times */
+	size_t n_dirs;
+	uint64_t dir_serial;
 	void *own_paths; /* tsearch(3) of what the present layer brought; only above a first one */
+	size_t dir_bytes, own_bytes; /* memory for both, at most TREE_MEMORY_MAX together */
+	bool full;		     /* it would have been more */
 	struct stubtable_builder *table;
 	uint64_t n_stubs, stub_bytes;
 	char *hints[TREE_HINTS_MAX];
 	size_t n_hints;
 };
+
+/**
+ * tree_open() - a path inside the tree, whatever links it goes through. @flags as for open(2),
+ * @resolve as for openat2(2). Return: a descriptor or negative errno.
+ */
+int tree_open(const struct tree *tree, const char *path, uint64_t flags,
+	      uint64_t resolve) must_check;
+
+/**
+ * tree_remember_path() - the present layer brought it; tree_remember_ancestors() - and the
+ * directories above; tree_remember_times() - what a directory's time is to be at the end.
+ * Return: 0, -ENOMEM, or -E2BIG with tree->full.
+ */
+int tree_remember_path(struct tree *tree, const char *path) must_check;
+int tree_remember_ancestors(struct tree *tree, const char *path) must_check;
+int tree_remember_times(struct tree *tree, const char *path,
+			const struct timespec *mtime) must_check;
+
+/** tree_set_times() - of all directories, after the last entry. */
+int tree_set_times(const struct tree *tree, struct problem *problem) must_check;
 
 /** tree_compare_paths() - strcmp() for tsearch(3). */
 int tree_compare_paths(const void *a, const void *b);

@@ -16,7 +16,7 @@ enum { PATH_BYTES_MAX = 64 * 1024, DEPTH_MAX = 4096 };
 
 /* ---- paths ---- */
 
-static int open_in_root(const struct tree *tree, const char *path, uint64_t flags, uint64_t resolve)
+int tree_open(const struct tree *tree, const char *path, uint64_t flags, uint64_t resolve)
 {
 	const struct open_how how = {
 		.flags = flags | O_CLOEXEC,
@@ -62,70 +62,6 @@ static int clean_path(const char *path, char **out)
 	return 0;
 }
 
-/* ---- what this layer brought ---- */
-
-int tree_compare_paths(const void *a, const void *b)
-{
-	return strcmp(a, b);
-}
-
-static int remember_path(struct tree *tree, const char *path)
-{
-	char *copy, **found;
-
-	if (tree->kind != TREE_STUBS || tree->n_layers < 2)
-		return 0;
-	copy = strdup(path);
-	found = copy ? tsearch(copy, &tree->own_paths, tree_compare_paths) : NULL;
-	if (!found || *found != copy)
-		free(copy);
-	return found ? 0 : -ENOMEM;
-}
-
-/* The directories that an entry is in are the layer's own, too, also where they were before. */
-static int remember_ancestors(struct tree *tree, const char *path)
-{
-	cleanup_free char *prefix = strdup(path);
-	int r = prefix ? 0 : -ENOMEM;
-
-	while (!r && *prefix) {
-		char *slash = strrchr(prefix, '/');
-
-		r = remember_path(tree, prefix);
-		*(slash ? slash : prefix) = '\0';
-	}
-	return r;
-}
-
-void tree_begin_layer(struct tree *tree)
-{
-	tdestroy(tree->own_paths, free);
-	tree->own_paths = NULL;
-	tree->n_layers++;
-}
-
-static int remember_times(struct tree *tree, const char *path, const struct timespec *mtime)
-{
-	struct dir_times *dir;
-
-	if (tree->n_dirs == tree->max_dirs) {
-		size_t max = tree->max_dirs ? 2 * tree->max_dirs : 256;
-		struct dir_times *grown = realloc(tree->dirs, max * sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		tree->dirs = grown;
-		tree->max_dirs = max;
-	}
-	dir = &tree->dirs[tree->n_dirs];
-	dir->path = strdup(path);
-	if (!dir->path)
-		return -ENOMEM;
-	dir->mtime = *mtime;
-	tree->n_dirs++;
-	return 0;
-}
-
 /* ---- directories ---- */
 
 /* A directory in place of a whiteout hides what is below it, as the whiteout did. */
@@ -163,7 +99,7 @@ static int make_implied(struct tree *tree, int parent_fd, const char *name, cons
 		r = -errno;
 	if (!r && tree->kind == TREE_TWIN)
 		r = tree_inherit(tree, path, &mtime);
-	return r ? r : remember_times(tree, path, &mtime);
+	return r ? r : tree_remember_times(tree, path, &mtime);
 }
 
 /*
@@ -177,7 +113,7 @@ static bool passes_lower_link(const struct tree *tree, const char *path)
 
 	if (tree->kind != TREE_STUBS || tree->n_layers < 2 || !prefix)
 		return false;
-	direct = open_in_root(tree, path, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+	direct = tree_open(tree, path, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
 	if (direct >= 0)
 		return false;
 	for (char *end = prefix + strcspn(prefix, "/");; end += strcspn(end, "/")) {
@@ -186,7 +122,7 @@ static bool passes_lower_link(const struct tree *tree, const char *path)
 		struct stat st;
 
 		*end = '\0';
-		fd = open_in_root(tree, prefix, O_PATH | O_NOFOLLOW, 0);
+		fd = tree_open(tree, prefix, O_PATH | O_NOFOLLOW, 0);
 		if (fd >= 0 && !fstat(fd, &st) && S_ISLNK(st.st_mode) &&
 		    !tfind(prefix, &tree->own_paths, tree_compare_paths))
 			return true;
@@ -199,7 +135,7 @@ static bool passes_lower_link(const struct tree *tree, const char *path)
 /* Opens a directory of the tree, making what is missing on the way. */
 static int open_dir(struct tree *tree, const char *path, int *out)
 {
-	int fd = open_in_root(tree, path, O_PATH | O_DIRECTORY, 0), parent_fd = -1, r;
+	int fd = tree_open(tree, path, O_PATH | O_DIRECTORY, 0), parent_fd = -1, r;
 	const char *slash = strrchr(path, '/');
 	cleanup_free char *parent = strndup(path, slash ? (size_t)(slash - path) : 0);
 
@@ -217,7 +153,7 @@ static int open_dir(struct tree *tree, const char *path, int *out)
 	close(parent_fd);
 	if (r)
 		return r;
-	*out = open_in_root(tree, path, O_PATH | O_DIRECTORY, 0);
+	*out = tree_open(tree, path, O_PATH | O_DIRECTORY, 0);
 	return *out < 0 ? *out : 0;
 }
 
@@ -242,7 +178,7 @@ static int find_parent(struct tree *tree, const char *path, int *fd, const char 
 		forget_parent(tree);
 		r = open_dir(tree, parent, &tree->parent_fd);
 		if (!r)
-			r = remember_ancestors(tree, parent);
+			r = tree_remember_ancestors(tree, parent);
 		if (r)
 			return r;
 		tree->parent_path = steal_ptr(parent);
@@ -284,7 +220,7 @@ static int make_hardlink(struct tree *tree, const struct tree_entry *entry, int 
 	target_dir = strndup(target, slash ? (size_t)(slash - target) : 0);
 	if (!target_dir)
 		return -ENOMEM;
-	target_fd = open_in_root(tree, target_dir, O_PATH | O_DIRECTORY, 0);
+	target_fd = tree_open(tree, target_dir, O_PATH | O_DIRECTORY, 0);
 	if (target_fd < 0)
 		return target_fd;
 	return linkat(target_fd, slash ? slash + 1 : target, dir_fd, name, 0) ? -errno : 0;
@@ -325,7 +261,7 @@ static int add_root(struct tree *tree, const struct tree_entry *entry)
 	r = tree_clear_xattrs(tree->root_fd, ".");
 	if (!r)
 		r = tree_set_metadata(tree, entry, tree->root_fd, ".");
-	return r ? r : remember_times(tree, "", &entry->st.st_mtim);
+	return r ? r : tree_remember_times(tree, "", &entry->st.st_mtim);
 }
 
 static int add(struct tree *tree, const struct tree_entry *entry, const char *path)
@@ -340,13 +276,13 @@ static int add(struct tree *tree, const struct tree_entry *entry, const char *pa
 		return r;
 	if (!strncmp(name, WHITEOUT_PREFIX, strlen(WHITEOUT_PREFIX)))
 		return tree_add_whiteout(tree, dir_fd, path, name);
-	r = remember_path(tree, path);
+	r = tree_remember_path(tree, path);
 	if (r)
 		return r;
 	if (S_ISDIR(entry->st.st_mode) && !entry->hardlink) {
 		r = make_directory(tree, dir_fd, name);
 		if (!r)
-			r = remember_times(tree, path, &entry->st.st_mtim);
+			r = tree_remember_times(tree, path, &entry->st.st_mtim);
 	} else {
 		r = make_node(tree, entry, dir_fd, name);
 		if (r == -EEXIST) {
@@ -376,6 +312,11 @@ int tree_add(struct tree *tree, const struct tree_entry *entry, struct problem *
 	log_escape(shown, sizeof(shown), entry->path, strlen(entry->path));
 	if (entry->st.st_size < 0)
 		return problem_set(problem, r, "entry '%s': its size is negative", shown);
+	if (tree->full)
+		return problem_set(problem, r,
+				   "entry '%s' is refused: the names of directories so far take "
+				   "%d MiB of memory",
+				   shown, TREE_MEMORY_MAX >> 20);
 	if (r == -EINVAL)
 		return problem_set(problem, r,
 				   "entry '%s' is refused: its path or type cannot be represented",
@@ -395,7 +336,7 @@ static int finish_root(struct tree *tree)
 		return -errno;
 	if (tree->kind == TREE_TWIN)
 		r = tree_inherit(tree, ".", &mtime);
-	return r ? r : remember_times(tree, "", &mtime);
+	return r ? r : tree_remember_times(tree, "", &mtime);
 }
 
 int tree_finish(struct tree *tree, struct problem *problem)
@@ -405,22 +346,7 @@ int tree_finish(struct tree *tree, struct problem *problem)
 	if (r)
 		return problem_set(problem, r, "root directory: %s", strerror(-r));
 	forget_parent(tree);
-	for (size_t i = 0; i < tree->n_dirs; i++) {
-		struct dir_times *dir = &tree->dirs[i];
-		const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, dir->mtime };
-		int fd = open_in_root(tree, dir->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-
-		r = 0;
-		/* Gone: a later entry replaced it. */
-		if (fd >= 0 && futimens(fd, times))
-			r = -errno;
-		if (fd >= 0)
-			close(fd);
-		if (r)
-			return problem_set(problem, r, "times of directory '%s': %s", dir->path,
-					   strerror(-r));
-	}
-	return 0;
+	return tree_set_times(tree, problem);
 }
 
 void tree_set_lower(struct tree *tree, int layers_fd, const json_t *lower)
@@ -451,12 +377,10 @@ void tree_free(struct tree *tree)
 	if (!tree)
 		return;
 	forget_parent(tree);
-	for (size_t i = 0; i < tree->n_dirs; i++)
-		free(tree->dirs[i].path);
 	for (size_t i = 0; i < tree->n_hints; i++)
 		free(tree->hints[i]);
 	tdestroy(tree->own_paths, free);
+	tdestroy(tree->dirs, free);
 	stubtable_builder_free(tree->table);
-	free(tree->dirs);
 	free(tree);
 }

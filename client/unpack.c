@@ -25,6 +25,9 @@ enum {
 	XATTRS_MAX = 1024,
 	NAMES_MAX_BYTES = 256 * 1024, /* a group comes with the names of all its members */
 	ENTRIES_MAX = 50 * 1000 * 1000,
+	/* What a layer may become: so many times its size, and so much more. */
+	RATIO_MAX = 200,
+	EXTRA_BYTES = 64 * 1024 * 1024,
 };
 
 struct transfer {
@@ -69,6 +72,12 @@ static void *run_transfer(void *context)
 
 /* ---- entries ---- */
 
+struct reader {
+	struct archive *archive;
+	int64_t max_bytes; /* uncompressed */
+	bool too_much;
+};
+
 static int archive_failure(struct archive *archive)
 {
 	int error = archive_errno(archive);
@@ -77,15 +86,27 @@ static int archive_failure(struct archive *archive)
 	return error == ENOMEM ? -ENOMEM : -EBADMSG;
 }
 
+/* A small layer must not fill the disk, or keep us busy for hours. */
+static int check_amount(struct reader *reader)
+{
+	reader->too_much = archive_filter_bytes(reader->archive, 0) > reader->max_bytes;
+	return reader->too_much ? -EFBIG : 0;
+}
+
 static int read_data(void *context, const void **bytes, size_t *len, off_t *off)
 {
+	struct reader *reader = context;
 	la_int64_t offset;
-	int r = archive_read_data_block(context, bytes, len, &offset);
+	int r = check_amount(reader);
+
+	if (r)
+		return r;
+	r = archive_read_data_block(reader->archive, bytes, len, &offset);
 
 	if (r == ARCHIVE_EOF)
 		return 0;
 	if (r < ARCHIVE_WARN)
-		return archive_failure(context);
+		return archive_failure(reader->archive);
 	*off = (off_t)offset;
 	return 1;
 }
@@ -184,7 +205,21 @@ static int collect_acl(struct archive_entry *from, int wanted, char **out)
 	return fclose(text) && !r ? -ENOMEM : r;
 }
 
-static int add_entry(struct archive *archive, struct archive_entry *from, struct tree *tree,
+/* Content that nobody wanted, as of a hard link: the library would skip it in one go. */
+static int skip_data(struct reader *reader)
+{
+	const void *bytes;
+	size_t len;
+	off_t off;
+	int r;
+
+	do {
+		r = read_data(reader, &bytes, &len, &off);
+	} while (r > 0);
+	return r;
+}
+
+static int add_entry(struct reader *reader, struct archive_entry *from, struct tree *tree,
 		     struct problem *problem)
 {
 	cleanup_free struct tree_xattr *xattrs = NULL;
@@ -195,7 +230,7 @@ static int add_entry(struct archive *archive, struct archive_entry *from, struct
 		.link_target = archive_entry_symlink(from),
 		.hardlink = archive_entry_hardlink(from),
 		.read = read_data,
-		.context = archive,
+		.context = reader,
 	};
 	char shown[512];
 	int r;
@@ -220,8 +255,9 @@ static int add_entry(struct archive *archive, struct archive_entry *from, struct
 	return tree_add(tree, &entry, problem);
 }
 
-static int read_entries(struct archive *archive, struct tree *tree, struct problem *problem)
+static int read_entries(struct reader *reader, struct tree *tree, struct problem *problem)
 {
+	struct archive *archive = reader->archive;
 	struct archive_entry *entry;
 	int r;
 
@@ -232,18 +268,36 @@ static int read_entries(struct archive *archive, struct tree *tree, struct probl
 		if (r < ARCHIVE_WARN)
 			return problem_set(problem, archive_failure(archive), "broken tar: %s",
 					   archive_error_string(archive));
-		r = add_entry(archive, entry, tree, problem);
+		r = check_amount(reader);
+		if (!r)
+			r = add_entry(reader, entry, tree, problem);
+		if (!r)
+			r = skip_data(reader);
 		if (r == -EBADMSG && archive_error_string(archive) && !problem->text[0])
 			problem_set(problem, r, "broken tar: %s", archive_error_string(archive));
+		if (reader->too_much)
+			return problem_set(problem, -EFBIG,
+					   "it becomes more than %d times as large when it is "
+					   "unpacked, which no honest layer does",
+					   RATIO_MAX);
 		if (r)
 			return r;
 	}
 	return problem_set(problem, -E2BIG, "more than %d entries", ENTRIES_MAX);
 }
 
-static int read_archive(int fd, struct tree *tree, struct problem *problem)
+static int64_t amount_allowed(const struct oci_descriptor *layer)
+{
+	if (layer->size_bytes > (uint64_t)(INT64_MAX - EXTRA_BYTES) / RATIO_MAX)
+		return INT64_MAX;
+	return (int64_t)layer->size_bytes * RATIO_MAX + EXTRA_BYTES;
+}
+
+static int read_archive(int fd, const struct oci_descriptor *layer, struct tree *tree,
+			struct problem *problem)
 {
 	struct archive *archive = archive_read_new();
+	struct reader reader = { .archive = archive, .max_bytes = amount_allowed(layer) };
 	int r = -ENOMEM;
 
 	if (!archive)
@@ -254,7 +308,7 @@ static int read_archive(int fd, struct tree *tree, struct problem *problem)
 	    archive_read_support_filter_zstd(archive) == ARCHIVE_OK) {
 		r = archive_read_open_fd(archive, fd, BLOCK_BYTES);
 		if (r == ARCHIVE_OK)
-			r = read_entries(archive, tree, problem);
+			r = read_entries(&reader, tree, problem);
 		else
 			r = problem_set(problem, archive_failure(archive), "not a tar layer: %s",
 					archive_error_string(archive));
@@ -285,7 +339,7 @@ int unpack_layer(struct image_store *store, const struct oci_descriptor *layer, 
 		close(fds[1]);
 		return r;
 	}
-	r = read_archive(fds[0], tree, &archive_problem);
+	r = read_archive(fds[0], layer, tree, &archive_problem);
 	transfer.failed = r != 0;
 	close(fds[0]);
 	pthread_join(thread, NULL);

@@ -147,11 +147,71 @@ int write_file_durably_at(int dirfd, const char *name, const void *bytes, size_t
 	return r;
 }
 
+/* ---- remove_tree_at() ---- */
+
+/* A level costs a descriptor: what lies deeper is moved up to the top first. */
+enum { REMOVE_LEVELS_MAX = 64 };
+
+struct removal {
+	int top_fd;
+	unsigned int serial; /* of the names of what was moved */
+	bool moved;
+};
+
+static bool move_to_top(struct removal *removal, int parent_fd, const char *name)
+{
+	char moved[32];
+	int r;
+
+	do {
+		snprintf(moved, sizeof(moved), ".removed-%u", removal->serial++);
+		r = renameat2(parent_fd, name, removal->top_fd, moved, RENAME_NOREPLACE);
+	} while (r && errno == EEXIST && removal->serial);
+	removal->moved |= !r;
+	return !r;
+}
+
+static int remove_content(struct removal *removal, DIR *dir, unsigned int level);
+
+static int remove_entry(struct removal *removal, int parent_fd, const char *name,
+			unsigned int level)
+{
+	cleanup_closedir DIR *dir = NULL;
+	int r;
+
+	if (!unlinkat(parent_fd, name, 0) || errno == ENOENT)
+		return 0;
+	if (errno != EISDIR && errno != EPERM)
+		return -errno;
+	if (level >= REMOVE_LEVELS_MAX && move_to_top(removal, parent_fd, name))
+		return 0;
+	r = open_dir_at(parent_fd, name, &dir);
+	if (r)
+		return r;
+	r = remove_content(removal, dir, level + 1);
+	return unlinkat(parent_fd, name, AT_REMOVEDIR) && !r ? -errno : r;
+}
+
+static int remove_content(struct removal *removal, DIR *dir, unsigned int level)
+{
+	struct dirent *entry;
+	int r, first = 0;
+
+	while ((entry = readdir(dir))) {
+		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+			continue;
+		r = remove_entry(removal, dirfd(dir), entry->d_name, level);
+		if (r && !first)
+			first = r;
+	}
+	return first;
+}
+
 int remove_tree_at(int parent_fd, const char *name)
 {
 	cleanup_closedir DIR *dir = NULL;
-	struct dirent *entry;
-	int fd, r, first = 0;
+	struct removal removal = { 0 };
+	int r;
 
 	if (!unlinkat(parent_fd, name, 0) || errno == ENOENT)
 		return 0;
@@ -160,17 +220,13 @@ int remove_tree_at(int parent_fd, const char *name)
 	r = open_dir_at(parent_fd, name, &dir);
 	if (r)
 		return r;
-	fd = dirfd(dir);
-	while ((entry = readdir(dir))) {
-		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
-			continue;
-		r = remove_tree_at(fd, entry->d_name);
-		if (r && !first)
-			first = r;
-	}
-	if (unlinkat(parent_fd, name, AT_REMOVEDIR) && !first)
-		first = -errno;
-	return first;
+	removal.top_fd = dirfd(dir);
+	do {
+		removal.moved = false;
+		rewinddir(dir);
+		r = remove_content(&removal, dir, 1);
+	} while (removal.moved);
+	return unlinkat(parent_fd, name, AT_REMOVEDIR) && !r ? -errno : r;
 }
 
 bool plain_name_is_valid(const char *name)

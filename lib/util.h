@@ -111,7 +111,8 @@ int write_file_durably_at(int dirfd, const char *name, const void *bytes, size_t
 			  mode_t mode) must_check;
 
 /**
- * remove_tree_at() - rm -rf that does not follow links and does not leave @dirfd.
+ * remove_tree_at() - rm -rf that does not follow links and does not leave @dirfd. However deep
+ * the tree is, it takes few descriptors.
  * Return: 0 (also when @name does not exist) or the first negative errno.
  */
 int remove_tree_at(int dirfd, const char *name) must_check;

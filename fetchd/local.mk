@@ -6,12 +6,13 @@ noinst_LIBRARIES += %D%/libfetchd.a
 	%D%/controlserver.c %D%/controlserver.h \
 	%D%/fetch.c %D%/fetch.h %D%/fetch-internal.h \
 	%D%/fetch-transfer.c \
+	%D%/images.c \
 	%D%/keep.c %D%/keep.h %D%/keep-internal.h \
 	%D%/keep-holder.c \
 	%D%/keep-serve.c %D%/keep-serve.h \
 	%D%/miss.c %D%/miss.h %D%/miss-internal.h \
 	%D%/miss-session.c \
-	%D%/mounts.c %D%/mounts.h \
+	%D%/mounts.c %D%/mounts.h %D%/mounts-internal.h \
 	%D%/options.c %D%/options.h \
 	%D%/offload.c %D%/offload.h \
 	%D%/source.c %D%/source.h \

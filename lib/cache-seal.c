@@ -94,8 +94,8 @@ int cache_seal(struct cache *cache)
 			continue;
 		if (!first)
 			first = r;
-		if (r == -EMFILE || r == -ENFILE)
-			r = cache_remember_unsealed(cache, &batch[i]);
+		if ((r == -EMFILE || r == -ENFILE) && cache_remember_unsealed(cache, &batch[i]))
+			first = -ENOMEM;
 	}
 	if (n && fsync(cache->blobs_fd))
 		return -errno;

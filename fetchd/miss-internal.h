@@ -19,6 +19,7 @@ enum { MISS_FAILURES = 64 };
 
 struct failure {
 	struct digest digest;
+	int error; /* positive errno */
 	int64_t first_ms, until_ms;
 };
 

@@ -26,8 +26,8 @@ enum {
 	 * comes later is another open().
 	 */
 	RETRY_MARGIN_MS = 1000,
-	QUEUED_MS = 100,
-	QUEUED_MAX_MS = 1000, /* who comes later has not queued, but tries again */
+	QUEUED_MS = 500,      /* a busy machine is slow to wake them */
+	QUEUED_MAX_MS = 2000, /* who comes later has not queued, but tries again */
 	ATTEMPTS_MAX = 4096,
 };
 
@@ -104,16 +104,18 @@ static int64_t attempt_take(struct miss *miss, uint64_t pid, const struct digest
  * has passed come here right after it, and have waited as well: they get its answer at once,
  * not one deadline after the other.
  */
-static void failure_note(struct miss *miss, const struct digest *digest)
+static void failure_note(struct miss *miss, const struct digest *digest, int error)
 {
 	struct failure *failure = &miss->failures[miss->next_failure++ % MISS_FAILURES];
 
 	failure->digest = *digest;
+	failure->error = error;
 	failure->first_ms = now_ms();
 	failure->until_ms = failure->first_ms + QUEUED_MS;
 }
 
-static bool failure_is_fresh(struct miss *miss, const struct digest *digest)
+/* Return: the errno that the one before got, or 0. */
+static int failure_fresh(struct miss *miss, const struct digest *digest)
 {
 	int64_t now = now_ms();
 
@@ -123,10 +125,10 @@ static bool failure_is_fresh(struct miss *miss, const struct digest *digest)
 		if (failure->until_ms > now && now - failure->first_ms < QUEUED_MAX_MS &&
 		    digest_equal(&failure->digest, digest)) {
 			failure->until_ms = now + QUEUED_MS;
-			return true;
+			return failure->error;
 		}
 	}
-	return false;
+	return 0;
 }
 
 /* ---- requests ---- */
@@ -154,6 +156,8 @@ static void on_fetched(struct fetch_waiter *waiter, int error, const char *probl
 	struct request *request = container_of(waiter, struct request, waiter);
 
 	(void)problem;
+	if (error)
+		failure_note(request->miss, &request->digest, errno_for_application(error));
 	request_end(request, error ? errno_for_application(error) : ESTALE);
 }
 
@@ -186,7 +190,7 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
 		log_warning("%s was not there at the deadline; process %llu gets an I/O error",
 			    digest_format(&request->digest, text),
 			    (unsigned long long)request->pid);
-		failure_note(request->miss, &request->digest);
+		failure_note(request->miss, &request->digest, EIO);
 		request_end(request, EIO);
 	} else {
 		arm(request,
@@ -260,6 +264,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct source_list sources = { .n = 0 };
 	struct digest digest;
 	uint64_t size_bytes;
+	int error;
 
 	if (parent == FUSE_ROOT_ID && !strcmp(name, "sha256")) {
 		reply_dir(req);
@@ -269,8 +274,9 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		fuse_reply_err(req, ENOENT);
 		return;
 	}
-	if (failure_is_fresh(miss, &digest)) {
-		fuse_reply_err(req, EIO);
+	error = failure_fresh(miss, &digest);
+	if (error) {
+		fuse_reply_err(req, error);
 		return;
 	}
 	if (miss->options.find(miss->options.context, &digest, &size_bytes, &sources)) {

@@ -87,7 +87,7 @@ int tree_remember_times(struct tree *tree, const char *path, const struct timesp
 
 	if (!dir)
 		return -ENOMEM;
-	strcpy(dir->path, path);
+	memcpy(dir->path, path, strlen(path) + 1);
 	found = tsearch(dir, &tree->dirs, compare_dirs);
 	if (!found || *found != dir)
 		free(dir);

@@ -85,6 +85,9 @@ int write_all(int fd, const void *buf, size_t len) must_check;
  */
 ssize_t read_full(int fd, void *buf, size_t len) must_check;
 
+/** pread_full() - the same from @off on, whatever the descriptor's position is. */
+ssize_t pread_full(int fd, void *buf, size_t len, uint64_t off) must_check;
+
 /**
  * read_file_at() - the whole of a regular file, NUL-terminated for convenience.
  * @max_bytes: -EFBIG when the file is larger.

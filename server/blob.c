@@ -2,9 +2,14 @@
 /* Serves /v2/ and /v2/NAME/blobs/DIGEST: end-1, end-2 and end-10 of the specification. */
 #include <string.h>
 
+#include "server/content.h"
+#include "server/negotiate.h"
 #include "server/operations.h"
 #include "server/range.h"
-#include "server/zstdbody.h"
+
+#define BLOB_TYPE "application/octet-stream"
+
+enum { ETAG_SIZE = DIGEST_TEXT_SIZE + 8 };
 
 void ping_begin(struct request *request)
 {
@@ -21,72 +26,95 @@ static void blob_unknown(struct request *request)
 		    request->route.repository, digest_format(&request->route.digest, text));
 }
 
-/* Is one of the tags in an If-None-Match header ours, in either encoding? */
-static bool none_matches(const char *header, const char *digest)
+/* In which form a GET without a range is answered. */
+static bool sends_frames(const struct request *request, const struct blob *blob)
 {
-	return header && (!strcmp(header, "*") || strstr(header, digest));
+	return blob->packed && request->method == METHOD_GET &&
+	       accepts_zstd(request_header(request, "Accept-Encoding"));
 }
 
-static void add_blob_headers(struct request *request, const char *digest, const char *suffix)
+static void add_blob_headers(struct request *request, const char *digest, const char *etag)
 {
-	reply_header(request, "Content-Type", "application/octet-stream");
 	reply_header(request, "Docker-Content-Digest", "%s", digest);
-	reply_header(request, "ETag", "\"%s%s\"", digest, suffix);
+	reply_header(request, "ETag", "%s", etag);
 	reply_header(request, "Cache-Control", "public, max-age=31536000, immutable");
 	reply_header(request, "Vary", "Accept-Encoding");
 	reply_header(request, "Accept-Ranges", "bytes");
 }
 
-/* Return: true when the answer was made and @fd is taken. */
-static bool try_zstd(struct request *request, int fd, uint64_t size_bytes, const char *digest)
+static void reply_behind_end(struct request *request, struct blob *blob)
 {
-	struct MHD_Response *response;
-	uint64_t bytes;
+	uint64_t size_bytes = blob->size_bytes;
 
-	if (request->method != METHOD_GET || !request->services->zstd_cache ||
-	    !zstd_is_accepted(request_header(request, "Accept-Encoding")) ||
-	    zstd_respond(request->services->zstd_cache, fd, size_bytes, &request->route.digest,
-			 &response, &bytes))
-		return false;
-	reply_response(request, 200, response, bytes);
-	reply_header(request, "Content-Encoding", "zstd");
-	add_blob_headers(request, digest, "-zstd");
-	return true;
+	blob_close(blob);
+	reply_error_status(request, API_SIZE_INVALID, 416,
+			   "the blob has %llu bytes, the range is behind its end",
+			   (unsigned long long)size_bytes);
+	reply_header(request, "Content-Range", "bytes */%llu", (unsigned long long)size_bytes);
+	reply_header(request, "Accept-Ranges", "bytes");
 }
 
-static void send_blob(struct request *request, int fd, uint64_t size_bytes, const char *digest)
+/* @ranges: one or several that the blob has. */
+static void reply_ranges(struct request *request, struct blob *blob,
+			 const struct byte_range *ranges, unsigned int n)
+{
+	uint64_t size_bytes = blob->size_bytes;
+
+	if (n > 1) {
+		reply_parts(request, blob, ranges, n, BLOB_TYPE);
+		return;
+	}
+	reply_content(request, 206, blob, ranges[0].first, ranges[0].last - ranges[0].first + 1);
+	if (request->status != 206)
+		return;
+	reply_header(request, "Content-Type", BLOB_TYPE);
+	reply_header(request, "Content-Range", "bytes %llu-%llu/%llu",
+		     (unsigned long long)ranges[0].first, (unsigned long long)ranges[0].last,
+		     (unsigned long long)size_bytes);
+}
+
+static void send_blob(struct request *request, struct blob *blob, const char *digest)
 {
 	const char *range = request_header(request, "Range");
 	const char *if_range = request_header(request, "If-Range");
-	uint64_t first = 0, last = 0;
-	char etag[DIGEST_TEXT_SIZE + 2];
+	char etag[ETAG_SIZE], packed_etag[ETAG_SIZE];
+	struct byte_range ranges[RANGES_MAX];
+	unsigned int n;
 
 	snprintf(etag, sizeof(etag), "\"%s\"", digest);
-	if (!range && try_zstd(request, fd, size_bytes, digest))
+	snprintf(packed_etag, sizeof(packed_etag), "\"%s-zstd\"", digest);
+	if (etag_listed(request_header(request, "If-None-Match"), etag, true) ||
+	    etag_listed(request_header(request, "If-None-Match"), packed_etag, true)) {
+		blob_close(blob);
+		reply_empty(request, 304);
+		add_blob_headers(request, digest, etag);
 		return;
-	if (if_range && strcmp(if_range, etag))
+	}
+	/* A range is of the content, and only if it is of the content that the client has. */
+	if (request->method == METHOD_HEAD || (if_range && strcmp(if_range, etag)))
 		range = NULL;
-	switch (range_parse(range, size_bytes, &first, &last)) {
+	if (!range && sends_frames(request, blob)) {
+		reply_frames(request, blob);
+		reply_header(request, "Content-Encoding", "zstd");
+		reply_header(request, "Content-Type", BLOB_TYPE);
+		add_blob_headers(request, digest, packed_etag);
+		return;
+	}
+	switch (range_parse(range, blob->size_bytes, ranges, &n)) {
 	case RANGE_UNSATISFIABLE:
-		close(fd);
-		reply_error_status(request, API_SIZE_INVALID, 416,
-				   "the blob has %llu bytes, the range is behind its end",
-				   (unsigned long long)size_bytes);
-		reply_header(request, "Content-Range", "bytes */%llu",
-			     (unsigned long long)size_bytes);
-		reply_header(request, "Accept-Ranges", "bytes");
+		reply_behind_end(request, blob);
 		return;
 	case RANGE_PART:
-		reply_fd(request, 206, fd, first, last - first + 1);
-		reply_header(request, "Content-Range", "bytes %llu-%llu/%llu",
-			     (unsigned long long)first, (unsigned long long)last,
-			     (unsigned long long)size_bytes);
+		reply_ranges(request, blob, ranges, n);
 		break;
 	case RANGE_WHOLE:
-		reply_fd(request, 200, fd, 0, size_bytes);
+		reply_content(request, 200, blob, 0, blob->size_bytes);
+		if (request->status == 200)
+			reply_header(request, "Content-Type", BLOB_TYPE);
 		break;
 	}
-	add_blob_headers(request, digest, "");
+	if (request->status < 300)
+		add_blob_headers(request, digest, etag);
 }
 
 void blob_get_begin(struct request *request)
@@ -94,26 +122,20 @@ void blob_get_begin(struct request *request)
 	const struct digest *digest = &request->route.digest;
 	struct store *store = request->services->store;
 	char text[DIGEST_TEXT_SIZE];
-	uint64_t size_bytes;
-	int fd;
+	struct blob blob;
+	int r;
 
-	digest_format(digest, text);
 	if (!store_has_link(store, request->route.repository, STORE_LAYERS, digest)) {
 		blob_unknown(request);
 		return;
 	}
-	fd = store_open_blob(store, digest, &size_bytes);
-	if (fd == -ENOENT) {
+	r = store_open_blob(store, digest, &blob);
+	if (r == -ENOENT)
 		blob_unknown(request);
-	} else if (fd < 0) {
-		reply_failure(request, fd, "the blob cannot be opened");
-	} else if (none_matches(request_header(request, "If-None-Match"), text)) {
-		close(fd);
-		reply_empty(request, 304);
-		add_blob_headers(request, text, "");
-	} else {
-		send_blob(request, fd, size_bytes, text);
-	}
+	else if (r)
+		reply_failure(request, r, "the blob cannot be opened");
+	else
+		send_blob(request, &blob, digest_format(digest, text));
 }
 
 /* The repository's link goes; the content may be another repository's, too. */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "server/operations.h"
+#include "server/packer.h"
 #include "server/range.h"
 
 enum { ROOM_CHECK_MIN = 1024 * 1024 };
@@ -151,12 +152,11 @@ static void mount(struct request *request)
 	const char *from = route_query(&request->route, "from");
 	const char *repository = request->route.repository;
 	struct store *store = request->services->store;
-	uint64_t size_bytes;
-	int fd = -ENOENT, r;
+	int r;
 
-	if (!from || !*from || store_has_link(store, from, STORE_LAYERS, &request->digest))
-		fd = store_open_blob(store, &request->digest, &size_bytes);
-	if (fd < 0) { /* nothing to mount: the client uploads it */
+	if ((from && *from && !store_has_link(store, from, STORE_LAYERS, &request->digest)) ||
+	    !store_has_blob(store, &request->digest)) {
+		/* nothing to mount: the client uploads it */
 		start_session(request, true);
 		if (!request->upload)
 			return;
@@ -164,7 +164,6 @@ static void mount(struct request *request)
 		add_session_headers(request);
 		return;
 	}
-	close(fd);
 	r = store_create_repository(store, repository);
 	if (!r)
 		r = store_add_link(store, repository, STORE_LAYERS, &request->digest, "", 0);
@@ -178,12 +177,15 @@ static void commit(struct request *request)
 {
 	const char *repository = request->route.repository;
 	struct store *store = request->services->store;
+	bool in_memory = upload_size(request->upload) == 0;
 	int r = upload_commit(request->upload, request->body, request->body_len, &request->digest);
 
 	if (!r)
 		r = store_create_repository(store, repository);
 	if (!r)
 		r = store_add_link(store, repository, STORE_LAYERS, &request->digest, "", 0);
+	if (!r && !in_memory)
+		packer_submit(request->services->packer, &request->digest);
 	if (!r) {
 		reply_created(request, &request->digest);
 	} else if (r == -EBADMSG) {

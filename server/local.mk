@@ -4,6 +4,7 @@ noinst_LIBRARIES += %D%/libserver.a
 %C%_libserver_a_SOURCES = \
 	%D%/blob.c \
 	%D%/blob_upload.c \
+	%D%/content.c %D%/content.h \
 	%D%/errors.c %D%/errors.h \
 	%D%/http.c %D%/http.h \
 	%D%/index.c %D%/index.h \
@@ -12,8 +13,11 @@ noinst_LIBRARIES += %D%/libserver.a
 	%D%/listing.c \
 	%D%/manifest.c %D%/manifest.h \
 	%D%/manifest_http.c \
+	%D%/negotiate.c %D%/negotiate.h \
 	%D%/operations.c %D%/operations.h \
 	%D%/options.c %D%/options.h \
+	%D%/pack.c %D%/pack.h %D%/pack_format.h %D%/pack_read.c \
+	%D%/packer.c %D%/packer.h \
 	%D%/range.c %D%/range.h \
 	%D%/reply.c \
 	%D%/request.c %D%/request.h \
@@ -21,9 +25,9 @@ noinst_LIBRARIES += %D%/libserver.a
 	%D%/store.c %D%/store.h \
 	%D%/store_blob.c \
 	%D%/store_repository.c \
+	%D%/store_walk.c \
 	%D%/upload.c %D%/upload.h \
-	%D%/workers.c %D%/workers.h \
-	%D%/zstdbody.c %D%/zstdbody.h
+	%D%/workers.c %D%/workers.h
 
 LIBSERVER_LIBS = %D%/libserver.a $(LIBINTINODE_LIBS) $(MHD_LIBS) $(LMDB_LIBS)
 

@@ -13,7 +13,7 @@
 #include "lib/log.h"
 #include "server/index_rebuild.h"
 #include "server/options.h"
-#include "server/zstdbody.h"
+#include "server/packer.h"
 
 enum { HOUSEKEEPING_S = 60, EXIT_USAGE = 2 };
 
@@ -108,10 +108,9 @@ static int open_services(struct program *program, struct problem *problem)
 		if (r)
 			problem_set(problem, r, "uploads of the store: %s", strerror(-r));
 	}
-	if (!r && options->compression) {
-		services->zstd_cache = zstd_cache_new(options->compression_cache);
-		r = services->zstd_cache ? 0 : -ENOMEM;
-	}
+	services->store->compress = options->compress;
+	if (!r && options->compress)
+		r = packer_new(services->store, &services->packer);
 	return r;
 }
 
@@ -122,9 +121,9 @@ static void close_services(struct program *program)
 	program->stop_rebuild = true;
 	if (program->rebuilding)
 		pthread_join(program->rebuild_thread, NULL);
+	packer_free(services->packer);
 	uploads_free(services->uploads);
 	index_close(services->index, program->index_in_step);
-	zstd_cache_free(services->zstd_cache);
 	store_close(services->store);
 }
 

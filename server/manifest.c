@@ -66,25 +66,17 @@ static int load_descriptor(const struct store *store, const struct digest *diges
 {
 	cleanup_oci_document struct oci_document document = { .json = NULL };
 	cleanup_free char *bytes = NULL;
-	uint64_t size_bytes;
-	cleanup_close int fd = store_open_blob(store, digest, &size_bytes);
-	ssize_t n;
-	int r;
+	cleanup_blob struct blob blob = { .fd = -1 };
+	int r = store_open_blob(store, digest, &blob);
 
-	if (fd < 0)
-		return fd;
-	if (size_bytes > MANIFEST_SIZE_MAX)
-		return -EBADMSG;
-	bytes = malloc(size_bytes + 1);
-	if (!bytes)
-		return -ENOMEM;
-	n = read_full(fd, bytes, size_bytes);
-	if (n < 0 || (uint64_t)n != size_bytes)
-		return n < 0 ? (int)n : -EBADMSG;
-	r = oci_document_parse(bytes, size_bytes, media_type, &document, NULL);
+	if (!r)
+		r = blob_read_all(&blob, MANIFEST_SIZE_MAX, &bytes);
+	if (r)
+		return r == -EFBIG ? -EBADMSG : r;
+	r = oci_document_parse(bytes, blob.size_bytes, media_type, &document, NULL);
 	if (r)
 		return r == -ENOMEM ? r : -EBADMSG;
-	return manifest_record_make(&document, digest, size_bytes, out);
+	return manifest_record_make(&document, digest, blob.size_bytes, out);
 }
 
 int manifest_record_load(const struct store *store, const char *repository,

@@ -4,7 +4,9 @@
 
 #include "lib/log.h"
 #include "lib/registry.h"
+#include "server/content.h"
 #include "server/manifest.h"
+#include "server/negotiate.h"
 #include "server/operations.h"
 
 static void manifest_unknown(struct request *request)
@@ -23,22 +25,23 @@ static void manifest_unknown(struct request *request)
 
 /* ---- GET, HEAD ---- */
 
-static void send_manifest(struct request *request, const struct digest *digest, int fd,
-			  uint64_t size_bytes, const char *media_type)
+static void send_manifest(struct request *request, const struct digest *digest, struct blob *blob,
+			  const char *media_type)
 {
-	const char *none_match = request_header(request, "If-None-Match");
-	char text[DIGEST_TEXT_SIZE];
+	char text[DIGEST_TEXT_SIZE], etag[DIGEST_TEXT_SIZE + 2];
 
-	digest_format(digest, text);
-	if (none_match && (!strcmp(none_match, "*") || strstr(none_match, text))) {
-		close(fd);
+	snprintf(etag, sizeof(etag), "\"%s\"", digest_format(digest, text));
+	if (etag_listed(request_header(request, "If-None-Match"), etag, true)) {
+		blob_close(blob);
 		reply_empty(request, 304);
 	} else {
-		reply_fd(request, 200, fd, 0, size_bytes);
+		reply_content(request, 200, blob, 0, blob->size_bytes);
+		if (request->status != 200)
+			return;
 	}
 	reply_header(request, "Content-Type", "%s", media_type);
 	reply_header(request, "Docker-Content-Digest", "%s", text);
-	reply_header(request, "ETag", "\"%s\"", text);
+	reply_header(request, "ETag", "%s", etag);
 	reply_header(request, "Cache-Control", "%s",
 		     request->route.has_digest ? "public, max-age=31536000, immutable"
 					       : "no-cache");
@@ -50,23 +53,21 @@ void manifest_get_begin(struct request *request)
 	struct store *store = request->services->store;
 	cleanup_free char *link = NULL;
 	struct digest digest = request->route.digest;
-	uint64_t size_bytes;
-	int fd = -1, r = 0;
+	struct blob blob;
+	int r = 0;
 
 	if (!request->route.has_digest)
 		r = store_get_tag(store, repository, request->route.tag, &digest);
 	if (!r)
 		r = store_read_link(store, repository, STORE_MANIFESTS, &digest, &link);
-	if (!r) {
-		fd = store_open_blob(store, &digest, &size_bytes);
-		r = fd < 0 ? fd : 0;
-	}
+	if (!r)
+		r = store_open_blob(store, &digest, &blob);
 	if (r == -ENOENT)
 		manifest_unknown(request);
 	else if (r)
 		reply_failure(request, r, "the manifest cannot be read");
 	else
-		send_manifest(request, &digest, fd, size_bytes, manifest_media_type(link));
+		send_manifest(request, &digest, &blob, manifest_media_type(link));
 }
 
 /* ---- PUT ---- */

@@ -35,10 +35,8 @@ static const struct config_option config_table[] = {
 	       "of all request bodies that are being collected"),
 	OPTION("limits", "index-map", CONFIG_SIZE, index_map, 1 << 20, (uint64_t)1 << 40,
 	       "address space of the index to start with"),
-	OPTION("compression", "enabled", CONFIG_BOOL, compression, 0, 0,
-	       "zstd to clients that accept it"),
-	OPTION("compression", "cache", CONFIG_SIZE, compression_cache, 0, (uint64_t)1 << 40,
-	       "compressed small blobs in memory"),
+	OPTION("store", "compress", CONFIG_BOOL, compress, 0, 0,
+	       "keep what shrinks by a tenth as zstd"),
 };
 
 static const char help_text[] =
@@ -109,8 +107,7 @@ static int set_defaults(struct options *out)
 		.drain_s = 10,
 		.body_memory = 256 << 20,
 		.index_map = (uint64_t)1 << 30,
-		.compression = true,
-		.compression_cache = 32 << 20,
+		.compress = true,
 	};
 	if (set_string(&out->listen, "127.0.0.1:5000") ||
 	    set_string(&out->store, LOCALSTATEDIR "/lib/intinode") ||

@@ -17,8 +17,7 @@ struct options {
 	uint64_t drain_s;
 	uint64_t body_memory;
 	uint64_t index_map;
-	bool compression;
-	uint64_t compression_cache;
+	bool compress;
 	bool check_config;
 };
 

@@ -29,34 +29,88 @@ static const char *skip_space(const char *p)
 	return p + strspn(p, " \t");
 }
 
-enum range_kind range_parse(const char *header, uint64_t size_bytes, uint64_t *first,
-			    uint64_t *last)
+enum spec { SPEC_BROKEN, SPEC_GOOD, SPEC_UNSATISFIABLE };
+
+/* One "FIRST-LAST", "FIRST-" or "-LENGTH"; *@text then stands behind it. */
+static enum spec parse_spec(const char **text, uint64_t size_bytes, struct byte_range *out)
 {
 	uint64_t a = 0, b = (uint64_t)INT64_MAX;
-	bool has_first;
+	const char *p = skip_space(*text);
+	bool has_first = parse_number(&p, &a);
+
+	if (*p++ != '-')
+		return SPEC_BROKEN;
+	if (!parse_number(&p, &b) && !has_first)
+		return SPEC_BROKEN;
+	*text = skip_space(p);
+	if (**text && **text != ',')
+		return SPEC_BROKEN;
+	if (!has_first) { /* the last b bytes */
+		if (b == 0 || size_bytes == 0)
+			return SPEC_UNSATISFIABLE;
+		out->first = b < size_bytes ? size_bytes - b : 0;
+		out->last = size_bytes - 1;
+		return SPEC_GOOD;
+	}
+	if (a >= size_bytes || b < a)
+		return SPEC_UNSATISFIABLE;
+	out->first = a;
+	out->last = b < size_bytes ? b : size_bytes - 1;
+	return SPEC_GOOD;
+}
+
+static int compare_ranges(const void *a, const void *b)
+{
+	const struct byte_range *x = a, *y = b;
+
+	return x->first < y->first ? -1 : x->first > y->first;
+}
+
+/* In order, and what touches is one. Return: how many are left. */
+static unsigned int merge(struct byte_range *ranges, unsigned int n)
+{
+	unsigned int kept = 0;
+
+	qsort(ranges, n, sizeof(*ranges), compare_ranges);
+	for (unsigned int i = 1; i < n; i++) {
+		if (ranges[i].first > ranges[kept].last + 1)
+			ranges[++kept] = ranges[i];
+		else if (ranges[i].last > ranges[kept].last)
+			ranges[kept].last = ranges[i].last;
+	}
+	return kept + 1;
+}
+
+enum range_kind range_parse(const char *header, uint64_t size_bytes,
+			    struct byte_range out[static RANGES_MAX], unsigned int *n)
+{
+	struct byte_range ranges[RANGES_ASKED_MAX];
+	unsigned int good = 0, asked = 0;
 	const char *p;
 
 	if (!header || strncasecmp(header, "bytes=", 6))
 		return RANGE_WHOLE;
-	p = skip_space(header + 6);
-	has_first = parse_number(&p, &a);
-	if (*p++ != '-')
-		return RANGE_WHOLE;
-	if (!parse_number(&p, &b) && !has_first)
-		return RANGE_WHOLE;
-	if (*skip_space(p))
-		return RANGE_WHOLE;
-	if (!has_first) { /* the last b bytes */
-		if (b == 0 || size_bytes == 0)
-			return RANGE_UNSATISFIABLE;
-		*first = b < size_bytes ? size_bytes - b : 0;
-		*last = size_bytes - 1;
-		return RANGE_PART;
-	}
-	if (a >= size_bytes || b < a)
+	p = header + 6;
+	do {
+		enum spec spec;
+
+		if (asked++ == RANGES_ASKED_MAX)
+			return RANGE_WHOLE;
+		spec = parse_spec(&p, size_bytes, &ranges[good]);
+		if (spec == SPEC_BROKEN)
+			return RANGE_WHOLE;
+		good += spec == SPEC_GOOD;
+	} while (*p++ == ',');
+	if (!good)
 		return RANGE_UNSATISFIABLE;
-	*first = a;
-	*last = b < size_bytes ? b : size_bytes - 1;
+	good = merge(ranges, good);
+	if (good > RANGES_MAX)
+		return RANGE_WHOLE;
+	/* All of it in several ranges is meant as all; bytes=0- is an offer of parts. */
+	if (asked > 1 && good == 1 && ranges[0].first == 0 && ranges[0].last == size_bytes - 1)
+		return RANGE_WHOLE;
+	memcpy(out, ranges, good * sizeof(*out));
+	*n = good;
 	return RANGE_PART;
 }
 

@@ -4,20 +4,30 @@
 
 #include "lib/util.h"
 
+enum {
+	RANGES_MAX = 16,       /* parts of an answer; who asks for more gets the whole content */
+	RANGES_ASKED_MAX = 64, /* in the header: more than that is not read to its end */
+};
+
 enum range_kind {
 	RANGE_WHOLE,	     /* no usable range: the whole content is the answer (200) */
 	RANGE_PART,	     /* 206 */
 	RANGE_UNSATISFIABLE, /* 416 */
 };
 
+struct byte_range {
+	uint64_t first, last; /* inclusive */
+};
+
 /**
  * range_parse() - what a Range header asks of @size_bytes of content.
- * @header: NULL, or any text. Another unit, broken syntax and several ranges mean the
- * whole content, which RFC 9110 allows and every client understands.
- * @first, @last: inclusive; written for RANGE_PART.
+ * @header: NULL, or any text. Another unit and broken syntax mean the whole content, which
+ * RFC 9110 allows and every client understands; so do ranges that are too many, or that
+ * together ask for all of it.
+ * @out, @n: written for RANGE_PART: rising, neither overlapping nor adjacent.
  */
-enum range_kind range_parse(const char *header, uint64_t size_bytes, uint64_t *first,
-			    uint64_t *last);
+enum range_kind range_parse(const char *header, uint64_t size_bytes,
+			    struct byte_range out[static RANGES_MAX], unsigned int *n);
 
 /**
  * content_range_parse() - "FIRST-LAST" (also "bytes FIRST-LAST/…", which some clients send).

@@ -46,7 +46,7 @@ enum method {
 
 struct server;
 struct request;
-struct zstd_cache;
+struct packer;
 
 struct operation {
 	enum endpoint endpoint;
@@ -63,8 +63,8 @@ struct services {
 	struct store *store;
 	struct index *index;
 	struct uploads *uploads;
-	struct zstd_cache *zstd_cache; /* NULL: no compression */
-	uint64_t body_memory_max;      /* of all body buffers together */
+	struct packer *packer;	  /* NULL: blobs stay as they came */
+	uint64_t body_memory_max; /* of all body buffers together */
 	atomic_uint_least64_t body_memory;
 };
 

@@ -128,6 +128,9 @@ int store_open(const char *path, struct store **out, struct problem *problem)
 	store->uploads_fd = store->lock_fd = -1;
 	for (size_t i = 0; i < ARRAY_SIZE(store->locks); i++)
 		pthread_mutex_init(&store->locks[i], NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(store->blob_locks); i++)
+		pthread_mutex_init(&store->blob_locks[i], NULL);
+	store->compress = true;
 	r = open_layout(store, path, &why);
 	if (!r) {
 		*out = store;
@@ -153,6 +156,8 @@ void store_close(struct store *store)
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(store->locks); i++)
 		pthread_mutex_destroy(&store->locks[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(store->blob_locks); i++)
+		pthread_mutex_destroy(&store->blob_locks[i]);
 	free(store);
 }
 

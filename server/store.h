@@ -5,6 +5,7 @@
  *
  *     STORE/lock                                     flock of the running server
  *     STORE/blobs/sha256/ab/<hex>                    content, complete and checked (also sha512/)
+ *     STORE/blobs/sha256/ab/<hex>.zst                the same, packed (pack.h); either or both
  *     STORE/repositories/<NAME with + for />/
  *         _layers/sha256-<hex>                       empty: this repository has that blob
  *         _manifests/sha256-<hex>                    media type, and its subject where it has one
@@ -24,14 +25,18 @@
 #include <pthread.h>
 
 #include "lib/digest.h"
+#include "server/pack.h"
 
 struct problem;
 
 struct store {
 	int root_fd, blobs_fd, repositories_fd, uploads_fd, lock_fd; /* owned */
 	bool no_tmpfile; /* the file system has no O_TMPFILE; set once at open */
+	bool compress;	 /* contents are packed; set before the first request */
 	/* Changes to one repository's manifests and tags, and its creation, take its lock. */
 	pthread_mutex_t locks[64];
+	/* A blob that changes its form, or goes, does so under the lock of its digest. */
+	pthread_mutex_t blob_locks[64];
 };
 
 /* A file without a name yet. */
@@ -51,9 +56,59 @@ void store_close(struct store *store);
 
 /* ---- Blobs ---- */
 
-/** store_open_blob() - read-only descriptor and size. Return: fd, -ENOENT or -errno. */
+/* A blob that was found, open for reading. */
+struct blob {
+	int fd;		       /* owned */
+	uint64_t size_bytes;   /* of the content */
+	uint64_t stored_bytes; /* of the file */
+	bool packed;
+	struct pack_info pack; /* where packed */
+};
+
+/**
+ * store_open_blob() - in whichever form it is there.
+ * Return: 0; -ENOENT; -EBADMSG (what is there is no blob) or -errno. Close with blob_close().
+ */
 int store_open_blob(const struct store *store, const struct digest *digest,
-		    uint64_t *size_bytes) must_check;
+		    struct blob *out) must_check;
+
+static inline void blob_close(struct blob *blob)
+{
+	if (blob->fd >= 0)
+		close(steal_fd(&blob->fd));
+}
+
+#define cleanup_blob __attribute__((cleanup(blob_close)))
+
+/** store_has_blob() - is it there? One stat, or two. */
+bool store_has_blob(const struct store *store, const struct digest *digest);
+
+/** blob_read_all() - the content, at most @max bytes of it, allocated. Return: 0, -EFBIG, -errno.
+ */
+int blob_read_all(const struct blob *blob, size_t max, char **out) must_check;
+
+/** store_remove_blob() - both forms, durably. Return: 0, -ENOENT or -errno. */
+int store_remove_blob(struct store *store, const struct digest *digest) must_check;
+
+/* What a walk over all blobs sees of one file. */
+struct blob_entry {
+	struct digest digest;
+	bool packed;
+	bool is_final; /* it stays in this form: not worth packing, or packed */
+	uint64_t stored_bytes;
+	int64_t mtime_s;
+	int dirfd; /* where @name is; borrowed */
+	const char *name;
+};
+
+/**
+ * store_each_blob() - call @visit for every file that is named as a blob, in both forms,
+ * unordered. Files that go meanwhile are left out. @visit returns 0 to go on.
+ * Return: 0, what @visit returned, or -errno.
+ */
+int store_each_blob(const struct store *store,
+		    int (*visit)(void *context, const struct blob_entry *entry),
+		    void *context) must_check;
 
 /** store_has_room() - could @size_bytes fit on the disk? Saves an upload that cannot end well. */
 bool store_has_room(const struct store *store, uint64_t size_bytes);
@@ -71,9 +126,23 @@ void store_temp_discard(struct store *store, struct store_temp *temp);
 int store_publish_blob(struct store *store, struct store_temp *temp,
 		       const struct digest *digest) must_check;
 
-/** store_publish_bytes() - the same for content in memory that matches @digest. */
+/** store_publish_bytes() - the same for content in memory that matches @digest, as it is. */
 int store_publish_bytes(struct store *store, const struct digest *digest, const void *bytes,
 			size_t len) must_check;
+
+/** store_publish_content() - the same, packed where that saves a tenth. */
+int store_publish_content(struct store *store, const struct digest *digest, const void *bytes,
+			  size_t len) must_check;
+
+/**
+ * store_pack_blob() - put a blob that is there as it came into packed form, durably; the
+ * content is checked against its digest on the way back.
+ * @stop: ends it early; may be NULL.
+ * Return: 0; -ENOENT; -ENOTSUP: it stays as it is, and is marked so; -EBADMSG: it does not
+ * have its digest; -ECANCELED; -errno. Takes long.
+ */
+int store_pack_blob(struct store *store, const struct digest *digest,
+		    const atomic_bool *stop) must_check;
 
 /* ---- Repositories ---- */
 

@@ -12,9 +12,17 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#define PACKED_SUFFIX ".zst"
+
+/*
+ * The mode of a blob's file says whether packing was tried: what stays in its form is not
+ * looked at again by a later walk over the store.
+ */
+enum { MODE_AS_IT_CAME = 0444, MODE_FINAL = 0440 };
+
 enum {
 	SHARD_PATH_SIZE = 16, /* "sha256/ab" */
-	BLOB_PATH_SIZE = 16 + DIGEST_TEXT_SIZE,
+	BLOB_PATH_SIZE = 16 + DIGEST_TEXT_SIZE + sizeof(PACKED_SUFFIX),
 };
 
 static void shard_path(const struct digest *digest, char out[static SHARD_PATH_SIZE])
@@ -23,30 +31,86 @@ static void shard_path(const struct digest *digest, char out[static SHARD_PATH_S
 		 digest->bytes[0]);
 }
 
-static void blob_path(const struct digest *digest, char out[static BLOB_PATH_SIZE])
+static void blob_path(const struct digest *digest, bool packed, char out[static BLOB_PATH_SIZE])
 {
 	char hex[DIGEST_TEXT_SIZE];
 
-	snprintf(out, BLOB_PATH_SIZE, "%s/%02x/%s", digest_algorithm_name(digest->algorithm),
-		 digest->bytes[0], digest_format_hex(digest, hex));
+	snprintf(out, BLOB_PATH_SIZE, "%s/%02x/%s%s", digest_algorithm_name(digest->algorithm),
+		 digest->bytes[0], digest_format_hex(digest, hex), packed ? PACKED_SUFFIX : "");
 }
 
-int store_open_blob(const struct store *store, const struct digest *digest, uint64_t *size_bytes)
+static int open_form(const struct store *store, const struct digest *digest, bool packed,
+		     struct blob *out)
+{
+	struct blob blob = { .packed = packed };
+	char path[BLOB_PATH_SIZE];
+	struct stat st;
+	int r = 0;
+
+	blob_path(digest, packed, path);
+	blob.fd = store_openat(store->blobs_fd, path, O_RDONLY | O_NOFOLLOW, 0);
+	if (blob.fd < 0)
+		return blob.fd;
+	if (fstat(blob.fd, &st))
+		r = -errno;
+	else if (!S_ISREG(st.st_mode))
+		r = -EBADMSG;
+	blob.size_bytes = blob.stored_bytes = (uint64_t)st.st_size;
+	if (!r && packed) {
+		r = pack_stat(blob.fd, blob.stored_bytes, &blob.pack);
+		blob.size_bytes = blob.pack.size_bytes;
+	}
+	if (r) {
+		blob_close(&blob);
+		return r;
+	}
+	*out = blob;
+	return 0;
+}
+
+int store_open_blob(const struct store *store, const struct digest *digest, struct blob *out)
+{
+	int r = open_form(store, digest, false, out);
+
+	/* Packing puts the new form there before it takes the old one away. */
+	return r == -ENOENT ? open_form(store, digest, true, out) : r;
+}
+
+bool store_has_blob(const struct store *store, const struct digest *digest)
 {
 	char path[BLOB_PATH_SIZE];
 	struct stat st;
-	int fd;
 
-	blob_path(digest, path);
-	fd = store_openat(store->blobs_fd, path, O_RDONLY | O_NOFOLLOW, 0);
-	if (fd < 0)
-		return fd;
-	if (fstat(fd, &st) || !S_ISREG(st.st_mode)) {
-		close(fd);
-		return -EIO;
+	blob_path(digest, false, path);
+	if (!fstatat(store->blobs_fd, path, &st, AT_SYMLINK_NOFOLLOW))
+		return true;
+	blob_path(digest, true, path);
+	return !fstatat(store->blobs_fd, path, &st, AT_SYMLINK_NOFOLLOW);
+}
+
+int blob_read_all(const struct blob *blob, size_t max, char **out)
+{
+	cleanup_free char *bytes = NULL;
+	ssize_t n;
+	int r;
+
+	if (blob->size_bytes > max)
+		return -EFBIG;
+	bytes = malloc(blob->size_bytes + 1);
+	if (!bytes)
+		return -ENOMEM;
+	if (blob->packed) {
+		r = unpack_all(blob->fd, &blob->pack, bytes);
+		if (r)
+			return r;
+	} else {
+		n = pread_full(blob->fd, bytes, blob->size_bytes, 0);
+		if (n < 0 || (uint64_t)n != blob->size_bytes)
+			return n < 0 ? (int)n : -EBADMSG;
 	}
-	*size_bytes = (uint64_t)st.st_size;
-	return fd;
+	bytes[blob->size_bytes] = '\0';
+	*out = steal_ptr(bytes);
+	return 0;
 }
 
 bool store_has_room(const struct store *store, uint64_t size_bytes)
@@ -82,12 +146,12 @@ void store_temp_discard(struct store *store, struct store_temp *temp)
 }
 
 static int link_blob(struct store *store, const struct store_temp *temp,
-		     const struct digest *digest)
+		     const struct digest *digest, bool packed)
 {
 	char path[BLOB_PATH_SIZE], proc[64];
 	int r;
 
-	blob_path(digest, path);
+	blob_path(digest, packed, path);
 	if (temp->name[0]) {
 		r = linkat(store->uploads_fd, temp->name, store->blobs_fd, path, 0);
 	} else {
@@ -97,39 +161,41 @@ static int link_blob(struct store *store, const struct store_temp *temp,
 	return r && errno != EEXIST ? -errno : 0;
 }
 
-int store_publish_blob(struct store *store, struct store_temp *temp, const struct digest *digest)
+static int sync_shard(struct store *store, const struct digest *digest)
 {
 	char shard[SHARD_PATH_SIZE];
-	int r = 0;
 
-	if (fchmod(temp->fd, 0444) || fsync(temp->fd))
-		r = -errno;
-	if (!r)
-		r = link_blob(store, temp, digest);
-	if (close(steal_fd(&temp->fd)) && !r)
-		r = -errno;
-	if (temp->name[0])
-		unlinkat(store->uploads_fd, temp->name, 0);
-	if (r)
-		return r;
 	shard_path(digest, shard);
 	return store_sync_dir(store->blobs_fd, shard);
 }
 
-int store_publish_bytes(struct store *store, const struct digest *digest, const void *bytes,
-			size_t len)
+static int publish(struct store *store, struct store_temp *temp, const struct digest *digest,
+		   bool packed, mode_t mode)
 {
-	char shard[SHARD_PATH_SIZE];
-	struct store_temp temp;
-	uint64_t size_bytes;
-	int fd = store_open_blob(store, digest, &size_bytes), r;
+	int r = 0;
 
-	if (fd >= 0) {
-		close(fd);
-		shard_path(digest, shard);
-		return store_sync_dir(store->blobs_fd, shard);
-	}
-	r = store_temp_create(store, &temp);
+	if (fchmod(temp->fd, mode) || fsync(temp->fd))
+		r = -errno;
+	if (!r)
+		r = link_blob(store, temp, digest, packed);
+	if (close(steal_fd(&temp->fd)) && !r)
+		r = -errno;
+	if (temp->name[0])
+		unlinkat(store->uploads_fd, temp->name, 0);
+	return r ? r : sync_shard(store, digest);
+}
+
+int store_publish_blob(struct store *store, struct store_temp *temp, const struct digest *digest)
+{
+	return publish(store, temp, digest, false, MODE_AS_IT_CAME);
+}
+
+static int publish_memory(struct store *store, const struct digest *digest, const void *bytes,
+			  size_t len, bool packed, mode_t mode)
+{
+	struct store_temp temp;
+	int r = store_temp_create(store, &temp);
+
 	if (r)
 		return r;
 	r = write_all(temp.fd, bytes, len);
@@ -137,5 +203,126 @@ int store_publish_bytes(struct store *store, const struct digest *digest, const 
 		store_temp_discard(store, &temp);
 		return r;
 	}
-	return store_publish_blob(store, &temp, digest);
+	return publish(store, &temp, digest, packed, mode);
+}
+
+int store_publish_bytes(struct store *store, const struct digest *digest, const void *bytes,
+			size_t len)
+{
+	if (store_has_blob(store, digest))
+		return sync_shard(store, digest);
+	return publish_memory(store, digest, bytes, len, false, MODE_FINAL);
+}
+
+int store_publish_content(struct store *store, const struct digest *digest, const void *bytes,
+			  size_t len)
+{
+	cleanup_free void *packed = NULL;
+	size_t packed_len;
+	int r;
+
+	if (store_has_blob(store, digest))
+		return sync_shard(store, digest);
+	r = store->compress ? pack_bytes(bytes, len, &packed, &packed_len) : -ENOTSUP;
+	if (!r)
+		return publish_memory(store, digest, packed, packed_len, true, MODE_FINAL);
+	/* Without memory it may still be stored as it is. */
+	return publish_memory(store, digest, bytes, len, false,
+			      r == -ENOTSUP && store->compress ? MODE_FINAL : MODE_AS_IT_CAME);
+}
+
+static pthread_mutex_t *blob_lock(struct store *store, const struct digest *digest)
+{
+	return &store->blob_locks[digest->bytes[1] % ARRAY_SIZE(store->blob_locks)];
+}
+
+static int unlink_form(struct store *store, const struct digest *digest, bool packed)
+{
+	char path[BLOB_PATH_SIZE];
+
+	blob_path(digest, packed, path);
+	return unlinkat(store->blobs_fd, path, 0) ? -errno : 0;
+}
+
+int store_remove_blob(struct store *store, const struct digest *digest)
+{
+	int plain, packed;
+
+	pthread_mutex_lock(blob_lock(store, digest));
+	plain = unlink_form(store, digest, false);
+	packed = unlink_form(store, digest, true);
+	pthread_mutex_unlock(blob_lock(store, digest));
+	if (plain && plain != -ENOENT)
+		return plain;
+	if (packed && (packed != -ENOENT || plain))
+		return packed;
+	return sync_shard(store, digest);
+}
+
+/* Does what a temporary file holds come back as the content of @digest? */
+static int check_packed(int fd, uint64_t file_bytes, const struct digest *digest)
+{
+	cleanup_unpacker struct unpacker *unpacker = NULL;
+	cleanup_hasher struct hasher *hasher = hasher_new(digest->algorithm);
+	cleanup_free char *piece = malloc(PACK_FRAME);
+	struct pack_info info;
+	struct digest found;
+	ssize_t n;
+	int r = pack_stat(fd, file_bytes, &info);
+
+	if (!hasher || !piece)
+		return -ENOMEM;
+	if (!r) {
+		int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+		r = copy < 0 ? -errno : unpacker_new(copy, &info, 0, &unpacker);
+		if (r && copy >= 0)
+			close(copy);
+	}
+	if (r)
+		return r;
+	while ((n = unpacker_read(unpacker, piece, PACK_FRAME)) > 0)
+		hasher_update(hasher, piece, (size_t)n);
+	if (n < 0)
+		return (int)n;
+	hasher_final(hasher, &found);
+	return digest_equal(&found, digest) ? 0 : -EBADMSG;
+}
+
+/* Under the blob's lock: one form gives way to the other, unless it went meanwhile. */
+static int replace_form(struct store *store, struct store_temp *temp, const struct digest *digest)
+{
+	char path[BLOB_PATH_SIZE];
+	struct stat st;
+	int r;
+
+	blob_path(digest, false, path);
+	if (fstatat(store->blobs_fd, path, &st, AT_SYMLINK_NOFOLLOW))
+		return -errno;
+	r = publish(store, temp, digest, true, MODE_FINAL);
+	return r ? r : unlink_form(store, digest, false);
+}
+
+int store_pack_blob(struct store *store, const struct digest *digest, const atomic_bool *stop)
+{
+	cleanup_blob struct blob blob = { .fd = -1 };
+	struct store_temp temp = { .fd = -1 };
+	uint64_t packed_bytes;
+	int r = open_form(store, digest, false, &blob);
+
+	if (!r)
+		r = store_temp_create(store, &temp);
+	if (!r)
+		r = pack_fd(blob.fd, blob.size_bytes, temp.fd, stop, &packed_bytes);
+	if (!r)
+		r = check_packed(temp.fd, packed_bytes, digest);
+	if (!r) {
+		pthread_mutex_lock(blob_lock(store, digest));
+		r = replace_form(store, &temp, digest);
+		pthread_mutex_unlock(blob_lock(store, digest));
+	}
+	store_temp_discard(store, &temp);
+	if (r == -ENOTSUP && fchmod(blob.fd, MODE_FINAL))
+		return -errno;
+	return r;
 }

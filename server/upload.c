@@ -435,7 +435,7 @@ int upload_commit(struct upload *upload, const void *bytes, size_t len, const st
 			return r;
 		if (!digest_equal(&found, digest))
 			return -EBADMSG;
-		return store_publish_bytes(store, digest, bytes, len);
+		return store_publish_content(store, digest, bytes, len);
 	}
 	r = upload_append(upload, bytes, len, true, digest->algorithm);
 	if (!r)

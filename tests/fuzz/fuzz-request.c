@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/negotiate.h"
 #include "server/range.h"
 #include "server/route.h"
-#include "server/zstdbody.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -43,11 +43,17 @@ static void check_route(char *target)
 
 static void check_range(const char *header, uint64_t size_bytes)
 {
+	struct byte_range ranges[RANGES_MAX];
 	uint64_t first = 0, last = 0;
+	unsigned int n = 0;
 
-	if (range_parse(header, size_bytes, &first, &last) == RANGE_PART &&
-	    (first > last || last >= size_bytes))
+	if (range_parse(header, size_bytes, ranges, &n) == RANGE_PART && (!n || n > RANGES_MAX))
 		abort();
+	for (unsigned int i = 0; i < n; i++) {
+		if (ranges[i].first > ranges[i].last || ranges[i].last >= size_bytes ||
+		    (i && ranges[i].first <= ranges[i - 1].last + 1))
+			abort();
+	}
 	if (!content_range_parse(header, &first, &last) && first > last)
 		abort();
 }
@@ -72,7 +78,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			check_range(line, 1000);
 			check_range(line, INT64_MAX);
 		} else {
-			(void)zstd_is_accepted(line);
+			(void)accepts_zstd(line);
+			(void)etag_listed(line, "\"sha256:00\"", true);
 		}
 	}
 	free(text);

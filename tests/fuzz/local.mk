@@ -3,6 +3,7 @@
 fuzz_targets = \
 	%D%/fuzz-challenge \
 	%D%/fuzz-oci \
+	%D%/fuzz-pack \
 	%D%/fuzz-reference \
 	%D%/fuzz-request \
 	%D%/fuzz-stub \
@@ -28,6 +29,11 @@ endif
 %C%_fuzz_oci_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/%D%/corpus/oci"'
 %C%_fuzz_oci_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_oci_LDADD = $(FUZZ_LIBS)
+
+%C%_fuzz_pack_SOURCES = %D%/fuzz-pack.c $(fuzz_main)
+%C%_fuzz_pack_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/%D%/corpus/pack"'
+%C%_fuzz_pack_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_pack_LDADD = $(LIBSERVER_LIBS)
 
 %C%_fuzz_reference_SOURCES = %D%/fuzz-reference.c $(fuzz_main)
 %C%_fuzz_reference_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/%D%/corpus/reference"'

@@ -55,3 +55,18 @@ make_manifest() {
 
 MANIFEST=application/vnd.oci.image.manifest.v1+json
 INDEX=application/vnd.oci.image.index.v1+json
+
+# stored DIGEST - its file in the store, in the form it has.
+stored() {
+	local hex=${1#*:} path
+	path=$T/store/blobs/${1%%:*}/${hex:0:2}/$hex
+	[ ! -e "$path.zst" ] || path=$path.zst
+	echo "$path"
+}
+
+# is_packed DIGEST - waits until its content is at rest as zstd, and only that.
+is_packed() {
+	local hex=${1#*:}
+	local path=$T/store/blobs/${1%%:*}/${hex:0:2}/$hex
+	wait_until 60 test -e "$path.zst" -a ! -e "$path"
+}

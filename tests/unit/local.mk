@@ -12,6 +12,7 @@ unit_tests = \
 	%D%/test-layout \
 	%D%/test-oci \
 	%D%/test-origin \
+	%D%/test-pack \
 	%D%/test-pool \
 	%D%/test-range \
 	%D%/test-registry \
@@ -36,6 +37,10 @@ UNIT_LIBS = $(LIBINTINODE_LIBS) $(CMOCKA_LIBS)
 %C%_test_oci_SOURCES = %D%/test-oci.c
 %C%_test_oci_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_oci_LDADD = $(UNIT_LIBS)
+
+%C%_test_pack_SOURCES = %D%/test-pack.c
+%C%_test_pack_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_pack_LDADD = $(LIBSERVER_LIBS) $(CMOCKA_LIBS)
 
 %C%_test_range_SOURCES = %D%/test-range.c
 %C%_test_range_CFLAGS = $(UNIT_CFLAGS)

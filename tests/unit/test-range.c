@@ -4,23 +4,26 @@
 
 #include <string.h>
 
+#include "server/negotiate.h"
 #include "server/range.h"
-#include "server/zstdbody.h"
 
 static void is_part(const char *header, uint64_t size, uint64_t first, uint64_t last)
 {
-	uint64_t a = 99, b = 99;
+	struct byte_range ranges[RANGES_MAX];
+	unsigned int n = 0;
 
-	assert_int_equal(range_parse(header, size, &a, &b), RANGE_PART);
-	assert_int_equal(a, first);
-	assert_int_equal(b, last);
+	assert_int_equal(range_parse(header, size, ranges, &n), RANGE_PART);
+	assert_int_equal(n, 1);
+	assert_int_equal(ranges[0].first, first);
+	assert_int_equal(ranges[0].last, last);
 }
 
 static void is(enum range_kind kind, const char *header, uint64_t size)
 {
-	uint64_t a = 0, b = 0;
+	struct byte_range ranges[RANGES_MAX];
+	unsigned int n;
 
-	if (range_parse(header, size, &a, &b) != kind)
+	if (range_parse(header, size, ranges, &n) != kind)
 		fail_msg("'%s' of %llu", header ? header : "(none)", (unsigned long long)size);
 }
 
@@ -54,12 +57,12 @@ static void a_range_behind_the_end_cannot_be_satisfied(void **state)
 	is(RANGE_UNSATISFIABLE, "bytes=99999999999999999999-", 10);
 }
 
-static void what_is_not_one_range_means_the_whole(void **state)
+static void what_is_no_range_means_the_whole(void **state)
 {
 	static const char *const headers[] = {
 		"",	      "bytes",	     "bytes=",	      "bytes=-",
 		"bytes=a-b",  "bytes=1",     "bytes=1-2x",    "bytes=+1-2",
-		"bytes=1--2", "items=1-2",   "bytes=1-2,4-5", "bytes=--1",
+		"bytes=1--2", "items=1-2",   "bytes=1-2;4-5", "bytes=--1",
 		"bytes 1-2",  "bytes=0x1-2",
 	};
 
@@ -67,6 +70,86 @@ static void what_is_not_one_range_means_the_whole(void **state)
 	is(RANGE_WHOLE, NULL, 10);
 	for (size_t i = 0; i < ARRAY_SIZE(headers); i++)
 		is(RANGE_WHOLE, headers[i], 10);
+}
+
+static void are_parts(const char *header, uint64_t size, const char *wanted)
+{
+	struct byte_range ranges[RANGES_MAX];
+	char got[512] = "";
+	unsigned int n = 0;
+
+	assert_int_equal(range_parse(header, size, ranges, &n), RANGE_PART);
+	for (unsigned int i = 0; i < n; i++)
+		snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s%llu-%llu", i ? "," : "",
+			 (unsigned long long)ranges[i].first, (unsigned long long)ranges[i].last);
+	assert_string_equal(got, wanted);
+}
+
+static void several_ranges_are_parts_in_order(void **state)
+{
+	(void)state;
+	are_parts("bytes=0-1,4-5", 10, "0-1,4-5");
+	are_parts("bytes=4-5 , 0-1", 10, "0-1,4-5");
+	are_parts("bytes=-1,0-0", 10, "0-0,9-9");
+}
+
+static void ranges_that_touch_are_one(void **state)
+{
+	(void)state;
+	are_parts("bytes=0-3,2-5", 10, "0-5");
+	are_parts("bytes=0-3,4-5,8-8", 10, "0-5,8-8");
+	are_parts("bytes=1-8,2-3", 10, "1-8");
+	are_parts("bytes=0-", 10, "0-9");
+}
+
+static void ranges_behind_the_end_are_left_out(void **state)
+{
+	(void)state;
+	are_parts("bytes=0-1,40-50", 10, "0-1");
+	is(RANGE_UNSATISFIABLE, "bytes=10-11,40-50", 10);
+}
+
+static void too_many_ranges_mean_the_whole(void **state)
+{
+	char many[RANGES_ASKED_MAX * 16 + 32] = "bytes=";
+
+	(void)state;
+	is(RANGE_WHOLE, "bytes=0-3,4-9", 10); /* all of it */
+	for (unsigned int i = 0; i < RANGES_MAX; i++)
+		snprintf(many + strlen(many), sizeof(many) - strlen(many), "%s%u-%u", i ? "," : "",
+			 i * 10, i * 10 + 1);
+	is(RANGE_PART, many, 100000);
+	strcat(many, ",90000-90001");
+	is(RANGE_WHOLE, many, 100000);
+	strcpy(many, "bytes=0-1");
+	for (unsigned int i = 1; i < RANGES_ASKED_MAX; i++)
+		strcat(many, ",0-1");
+	is(RANGE_PART, many, 100000);
+	strcat(many, ",0-1");
+	is(RANGE_WHOLE, many, 100000);
+}
+
+static void an_entity_tag_is_found_in_a_list(void **state)
+{
+	(void)state;
+	assert_true(etag_listed("\"a\"", "\"a\"", false));
+	assert_true(etag_listed(" \"b\" , \"a\"", "\"a\"", false));
+	assert_true(etag_listed("W/\"a\"", "\"a\"", true));
+	assert_true(etag_listed(" * ", "\"a\"", false));
+	assert_true(etag_listed("\"x,y\", \"a\"", "\"a\"", true));
+}
+
+static void no_other_entity_tag_is_found(void **state)
+{
+	(void)state;
+	assert_false(etag_listed(NULL, "\"a\"", true));
+	assert_false(etag_listed("", "\"a\"", true));
+	assert_false(etag_listed("a", "\"a\"", true));
+	assert_false(etag_listed("\"aa\"", "\"a\"", true));
+	assert_false(etag_listed("\"a", "\"a\"", true));
+	assert_false(etag_listed("W/\"a\"", "\"a\"", false));
+	assert_false(etag_listed("**", "\"a\"", true));
+	assert_false(etag_listed("\"b \"a\"", "\"a\"", true));
 }
 
 static void a_content_range_is_two_numbers(void **state)
@@ -100,22 +183,22 @@ static void anything_else_is_not_a_content_range(void **state)
 static void zstd_is_sent_to_who_lists_it(void **state)
 {
 	(void)state;
-	assert_true(zstd_is_accepted("zstd"));
-	assert_true(zstd_is_accepted("gzip, ZSTD"));
-	assert_true(zstd_is_accepted("zstd;q=1.0, gzip;q=0.8, deflate;q=0.5"));
-	assert_true(zstd_is_accepted("gzip;q=0 , zstd ; q=0.001"));
+	assert_true(accepts_zstd("zstd"));
+	assert_true(accepts_zstd("gzip, ZSTD"));
+	assert_true(accepts_zstd("zstd;q=1.0, gzip;q=0.8, deflate;q=0.5"));
+	assert_true(accepts_zstd("gzip;q=0 , zstd ; q=0.001"));
 }
 
 static void zstd_is_not_sent_to_who_does_not_want_it(void **state)
 {
 	(void)state;
-	assert_false(zstd_is_accepted(NULL));
-	assert_false(zstd_is_accepted(""));
-	assert_false(zstd_is_accepted("gzip, deflate, br"));
-	assert_false(zstd_is_accepted("zstd;q=0"));
-	assert_false(zstd_is_accepted("zstd;q=0.000, gzip"));
-	assert_false(zstd_is_accepted("xzstd, zstdx"));
-	assert_false(zstd_is_accepted("*"));
+	assert_false(accepts_zstd(NULL));
+	assert_false(accepts_zstd(""));
+	assert_false(accepts_zstd("gzip, deflate, br"));
+	assert_false(accepts_zstd("zstd;q=0"));
+	assert_false(accepts_zstd("zstd;q=0.000, gzip"));
+	assert_false(accepts_zstd("xzstd, zstdx"));
+	assert_false(accepts_zstd("*"));
 }
 
 int main(void)
@@ -124,7 +207,13 @@ int main(void)
 		cmocka_unit_test(one_range_is_a_part),
 		cmocka_unit_test(a_suffix_counts_from_the_end),
 		cmocka_unit_test(a_range_behind_the_end_cannot_be_satisfied),
-		cmocka_unit_test(what_is_not_one_range_means_the_whole),
+		cmocka_unit_test(what_is_no_range_means_the_whole),
+		cmocka_unit_test(several_ranges_are_parts_in_order),
+		cmocka_unit_test(ranges_that_touch_are_one),
+		cmocka_unit_test(ranges_behind_the_end_are_left_out),
+		cmocka_unit_test(too_many_ranges_mean_the_whole),
+		cmocka_unit_test(an_entity_tag_is_found_in_a_list),
+		cmocka_unit_test(no_other_entity_tag_is_found),
 		cmocka_unit_test(a_content_range_is_two_numbers),
 		cmocka_unit_test(anything_else_is_not_a_content_range),
 		cmocka_unit_test(zstd_is_sent_to_who_lists_it),

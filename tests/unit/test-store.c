@@ -43,21 +43,20 @@ static struct digest digest_of(const char *text)
 
 static void blob_is(const struct digest *digest, const char *text)
 {
-	uint64_t size_bytes = 0;
-	cleanup_close int fd = store_open_blob(store, digest, &size_bytes);
-	char got[64] = "";
+	cleanup_blob struct blob blob = { .fd = -1 };
+	cleanup_free char *got = NULL;
 
-	assert_true(fd >= 0);
-	assert_int_equal(size_bytes, strlen(text));
-	assert_int_equal(read_full(fd, got, sizeof(got)), strlen(text));
+	assert_int_equal(store_open_blob(store, digest, &blob), 0);
+	assert_int_equal(blob.size_bytes, strlen(text));
+	assert_int_equal(blob_read_all(&blob, 64, &got), 0);
 	assert_string_equal(got, text);
 }
 
 static bool blob_is_missing(const struct digest *digest)
 {
-	uint64_t size_bytes;
+	struct blob blob;
 
-	return store_open_blob(store, digest, &size_bytes) == -ENOENT;
+	return store_open_blob(store, digest, &blob) == -ENOENT;
 }
 
 static void a_published_blob_is_there(void **state)
@@ -81,19 +80,18 @@ static void a_blob_of_no_bytes_is_a_blob(void **state)
 static void a_put_of_a_digest_that_exists_is_not_an_error(void **state)
 {
 	struct digest digest = digest_of("again");
-	uint64_t size_bytes;
 	struct stat a, b;
-	int fd;
+	struct blob blob;
 
 	(void)state;
 	assert_int_equal(store_publish_bytes(store, &digest, "again", 5), 0);
-	fd = store_open_blob(store, &digest, &size_bytes);
-	assert_int_equal(fstat(fd, &a), 0);
-	close(fd);
+	assert_int_equal(store_open_blob(store, &digest, &blob), 0);
+	assert_int_equal(fstat(blob.fd, &a), 0);
+	blob_close(&blob);
 	assert_int_equal(store_publish_bytes(store, &digest, "again", 5), 0);
-	fd = store_open_blob(store, &digest, &size_bytes);
-	assert_int_equal(fstat(fd, &b), 0);
-	close(fd);
+	assert_int_equal(store_open_blob(store, &digest, &blob), 0);
+	assert_int_equal(fstat(blob.fd, &b), 0);
+	blob_close(&blob);
 	assert_int_equal(a.st_ino, b.st_ino);
 }
 

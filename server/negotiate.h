@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a request's headers ask of a representation: its coding (RFC 9110, 12.5.3) and its
+ * preconditions (13.1). Pure functions of header text, which may be anything.
+ */
+#pragma once
+
+#include "lib/util.h"
+
+/** accepts_zstd() - does an Accept-Encoding header (or NULL) list zstd with q > 0? */
+bool accepts_zstd(const char *accept_encoding);
+
+/**
+ * etag_listed() - does an If-None-Match or If-Match list name the entity tag @etag?
+ * @header: or NULL. "*" names every tag.
+ * @etag: with its quotes.
+ * @weak: W/"x" is "x", too (If-None-Match); else weak tags match nothing (If-Match).
+ */
+bool etag_listed(const char *header, const char *etag, bool weak);

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Owns the thread that packs. It runs only when no other thread of the machine wants the
+ * processor, and never holds a lock while it compresses.
+ */
+#include "server/packer.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+
+#include "lib/log.h"
+
+struct packer {
+	struct store *store; /* borrowed */
+	pthread_t thread;
+	atomic_bool stop;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool scan;			       /* under lock: walk over the store */
+	bool busy;			       /* under lock */
+	unsigned int first, n;		       /* under lock */
+	struct digest queue[PACKER_QUEUE_MAX]; /* under lock; a ring */
+};
+
+static void pack(struct packer *packer, const struct digest *digest)
+{
+	char text[DIGEST_TEXT_SIZE];
+	int r = store_pack_blob(packer->store, digest, &packer->stop);
+
+	if (r == -EBADMSG)
+		log_error("blob %s does not have its digest any more: run intinode-serve fsck",
+			  digest_format(digest, text));
+	else if (r && r != -ENOENT && r != -ENOTSUP && r != -ECANCELED)
+		log_warning("blob %s stays as it came: %s", digest_format(digest, text),
+			    strerror(-r));
+}
+
+static int visit(void *context, const struct blob_entry *entry)
+{
+	struct packer *packer = context;
+
+	if (packer->stop)
+		return -ECANCELED;
+	if (!entry->is_final)
+		pack(packer, &entry->digest);
+	return 0;
+}
+
+static void scan(struct packer *packer)
+{
+	int r = store_each_blob(packer->store, visit, packer);
+
+	if (r && r != -ECANCELED)
+		log_warning("store: the walk for blobs that can be packed ended early: %s",
+			    strerror(-r));
+}
+
+static void *packer_main(void *argument)
+{
+	static const struct sched_param param = { .sched_priority = 0 };
+	struct packer *packer = argument;
+
+	/* Where this is not allowed it packs all the same, only less politely. */
+	if (pthread_setschedparam(pthread_self(), SCHED_IDLE, &param))
+		log_debug("packing runs at the priority of everything else");
+	pthread_mutex_lock(&packer->lock);
+	for (;;) {
+		struct digest digest;
+		bool walk;
+
+		packer->busy = false;
+		while (!packer->stop && !packer->n && !packer->scan)
+			pthread_cond_wait(&packer->wake, &packer->lock);
+		if (packer->stop)
+			break;
+		packer->busy = true;
+		walk = !packer->n;
+		if (walk) {
+			packer->scan = false;
+		} else {
+			digest = packer->queue[packer->first];
+			packer->first = (packer->first + 1) % PACKER_QUEUE_MAX;
+			packer->n--;
+		}
+		pthread_mutex_unlock(&packer->lock);
+		if (walk)
+			scan(packer);
+		else
+			pack(packer, &digest);
+		pthread_mutex_lock(&packer->lock);
+	}
+	pthread_mutex_unlock(&packer->lock);
+	return NULL;
+}
+
+int packer_new(struct store *store, struct packer **out)
+{
+	struct packer *packer = calloc(1, sizeof(*packer));
+	int r;
+
+	if (!packer)
+		return -ENOMEM;
+	packer->store = store;
+	packer->scan = true; /* what an earlier run left */
+	pthread_mutex_init(&packer->lock, NULL);
+	pthread_cond_init(&packer->wake, NULL);
+	r = pthread_create(&packer->thread, NULL, packer_main, packer);
+	if (r) {
+		pthread_cond_destroy(&packer->wake);
+		pthread_mutex_destroy(&packer->lock);
+		free(packer);
+		return -r;
+	}
+	*out = packer;
+	return 0;
+}
+
+void packer_free(struct packer *packer)
+{
+	if (!packer)
+		return;
+	pthread_mutex_lock(&packer->lock);
+	packer->stop = true;
+	pthread_cond_signal(&packer->wake);
+	pthread_mutex_unlock(&packer->lock);
+	pthread_join(packer->thread, NULL);
+	pthread_cond_destroy(&packer->wake);
+	pthread_mutex_destroy(&packer->lock);
+	free(packer);
+}
+
+void packer_submit(struct packer *packer, const struct digest *digest)
+{
+	if (!packer)
+		return;
+	pthread_mutex_lock(&packer->lock);
+	if (packer->n == PACKER_QUEUE_MAX) {
+		packer->scan = true;
+	} else {
+		packer->queue[(packer->first + packer->n) % PACKER_QUEUE_MAX] = *digest;
+		packer->n++;
+	}
+	pthread_cond_signal(&packer->wake);
+	pthread_mutex_unlock(&packer->lock);
+}
+
+bool packer_is_idle(struct packer *packer)
+{
+	bool idle;
+
+	pthread_mutex_lock(&packer->lock);
+	idle = !packer->busy && !packer->n && !packer->scan;
+	pthread_mutex_unlock(&packer->lock);
+	return idle;
+}

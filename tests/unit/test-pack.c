@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Packed files: written, read back from anywhere, and damaged in every way. */
+#include "tests/unit/test.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "server/pack.h"
+
+static char *make_text(size_t len)
+{
+	char *text = malloc(len + 1);
+	unsigned int x = 1;
+
+	assert_non_null(text);
+	for (size_t i = 0; i < len; i++) {
+		x = x * 1103515245 + 12345;
+		text[i] = (char)('a' + (x >> 16) % 4);
+	}
+	return text;
+}
+
+static int file_of(const void *bytes, size_t len)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write_all(fd, bytes, len), 0);
+	return fd;
+}
+
+static int pack_file(const char *text, size_t len, struct pack_info *info)
+{
+	cleanup_close int in = file_of(text, len);
+	int out = memfd_create("packed", MFD_CLOEXEC);
+	uint64_t packed = 0;
+
+	assert_int_equal(pack_fd(in, len, out, NULL, &packed), 0);
+	assert_int_equal(lseek(out, 0, SEEK_END), packed);
+	assert_int_equal(pack_stat(out, packed, info), 0);
+	assert_int_equal(info->size_bytes, len);
+	return out;
+}
+
+static void range_is(int fd, const struct pack_info *info, const char *text, uint64_t off,
+		     size_t len)
+{
+	cleanup_unpacker struct unpacker *unpacker = NULL;
+	cleanup_free char *got = malloc(len);
+
+	assert_int_equal(unpacker_new(dup(fd), info, off, &unpacker), 0);
+	assert_int_equal(unpacker_read(unpacker, got, len), len);
+	assert_memory_equal(got, text + off, len);
+}
+
+static void every_range_comes_back(void **state)
+{
+	enum { LEN = 3 * PACK_FRAME + 77 };
+	cleanup_free char *text = make_text(LEN), *all = malloc(LEN);
+	struct pack_info info;
+	cleanup_close int fd = pack_file(text, LEN, &info);
+	static const uint64_t edges[] = { 0,
+					  1,
+					  PACK_FRAME - 1,
+					  PACK_FRAME,
+					  PACK_FRAME + 1,
+					  3 * PACK_FRAME - 1,
+					  3 * PACK_FRAME,
+					  LEN - 1 };
+
+	(void)state;
+	assert_int_equal(info.n_frames, 4);
+	assert_int_equal(unpack_all(fd, &info, all), 0);
+	assert_memory_equal(all, text, LEN);
+	for (size_t i = 0; i < ARRAY_SIZE(edges); i++) {
+		for (size_t j = i; j < ARRAY_SIZE(edges); j++)
+			range_is(fd, &info, text, edges[i], (size_t)(edges[j] - edges[i] + 1));
+	}
+}
+
+static void sizes_around_a_frame_come_back(void **state)
+{
+	static const size_t sizes[] = { PACK_SIZE_MIN, PACK_FRAME - 1, PACK_FRAME, PACK_FRAME + 1,
+					2 * PACK_FRAME };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		cleanup_free char *text = make_text(sizes[i]), *all = malloc(sizes[i]);
+		cleanup_free void *packed = NULL;
+		struct pack_info info;
+		size_t len;
+
+		assert_int_equal(pack_bytes(text, sizes[i], &packed, &len), 0);
+		cleanup_close int fd = file_of(packed, len);
+		assert_int_equal(pack_stat(fd, len, &info), 0);
+		assert_int_equal(info.size_bytes, sizes[i]);
+		assert_int_equal(unpack_all(fd, &info, all), 0);
+		assert_memory_equal(all, text, sizes[i]);
+		range_is(fd, &info, text, sizes[i] - 1, 1);
+	}
+}
+
+static void the_end_is_the_end(void **state)
+{
+	cleanup_free char *text = make_text(2000);
+	cleanup_unpacker struct unpacker *unpacker = NULL;
+	struct pack_info info;
+	cleanup_close int fd = pack_file(text, 2000, &info);
+	char got[64];
+
+	(void)state;
+	assert_int_equal(unpacker_new(dup(fd), &info, 1990, &unpacker), 0);
+	assert_int_equal(unpacker_read(unpacker, got, sizeof(got)), 10);
+	assert_int_equal(unpacker_read(unpacker, got, sizeof(got)), 0);
+}
+
+static void what_does_not_shrink_is_not_packed(void **state)
+{
+	cleanup_free char *text = make_text(100000);
+	cleanup_close int in = -1, out = memfd_create("packed", MFD_CLOEXEC);
+	uint64_t packed;
+	void *bytes;
+	size_t len;
+	unsigned int x = 7;
+
+	(void)state;
+	assert_int_equal(pack_bytes(text, PACK_SIZE_MIN - 1, &bytes, &len), -ENOTSUP);
+	memcpy(text, "\x1f\x8b", 2);
+	assert_int_equal(pack_bytes(text, 100000, &bytes, &len), -ENOTSUP);
+	for (size_t i = 0; i < 100000; i++) {
+		x = x * 1103515245 + 12345;
+		text[i] = (char)(x >> 16);
+	}
+	assert_int_equal(pack_bytes(text, 100000, &bytes, &len), -ENOTSUP);
+	in = file_of(text, 100000);
+	assert_int_equal(pack_fd(in, 100000, out, NULL, &packed), -ENOTSUP);
+}
+
+static void packing_can_be_stopped(void **state)
+{
+	cleanup_free char *text = make_text(2 * PACK_FRAME);
+	cleanup_close int in = file_of(text, 2 * PACK_FRAME), out = memfd_create("p", MFD_CLOEXEC);
+	atomic_bool stop = true;
+	uint64_t packed;
+
+	(void)state;
+	assert_int_equal(pack_fd(in, 2 * PACK_FRAME, out, &stop, &packed), -ECANCELED);
+}
+
+/* Reads all there is: an error, or nothing but the content. */
+static int read_damaged(int fd, uint64_t len, const char *text, size_t size)
+{
+	cleanup_unpacker struct unpacker *unpacker = NULL;
+	cleanup_free char *got = malloc(size + 1);
+	struct pack_info info;
+	ssize_t n;
+	int r = pack_stat(fd, len, &info);
+
+	if (!r && info.size_bytes == size)
+		(void)!unpack_all(fd, &info, got);
+	if (!r)
+		r = unpacker_new(dup(fd), &info, 0, &unpacker);
+	if (r)
+		return r;
+	n = unpacker_read(unpacker, got, size + 1);
+	if (n < 0)
+		return (int)n;
+	/* Lengths may be damaged, too; but no byte is another one. */
+	assert_memory_equal(got, text, (size_t)n);
+	return (size_t)n == size ? 0 : -EBADMSG;
+}
+
+static void damage_is_never_taken_for_content(void **state)
+{
+	enum { SIZE = PACK_FRAME + 5000 };
+	cleanup_free char *text = make_text(SIZE);
+	cleanup_free char *packed = NULL;
+	size_t len;
+
+	(void)state;
+	assert_int_equal(pack_bytes(text, SIZE, (void **)&packed, &len), 0);
+	for (size_t i = 0; i<len; i += i + 64> len ? 1 : 997) {
+		cleanup_close int fd = -1;
+
+		packed[i] ^= 0x41;
+		fd = file_of(packed, len);
+		(void)!read_damaged(fd, len, text, SIZE);
+		packed[i] ^= 0x41;
+	}
+	for (size_t cut = 0; cut < len; cut += 1009) {
+		cleanup_close int fd = file_of(packed, cut);
+
+		assert_int_not_equal(read_damaged(fd, cut, text, SIZE), 0);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_range_comes_back),
+		cmocka_unit_test(sizes_around_a_frame_come_back),
+		cmocka_unit_test(the_end_is_the_end),
+		cmocka_unit_test(what_does_not_shrink_is_not_packed),
+		cmocka_unit_test(packing_can_be_stopped),
+		cmocka_unit_test(damage_is_never_taken_for_content),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -61,6 +61,22 @@ static bool read_digest(struct request *request, const char *key)
 	return true;
 }
 
+/* What the digest of a session's end will be of, where the client says it. */
+static bool read_algorithm(struct request *request, enum digest_algorithm *out)
+{
+	const char *name = route_query(&request->route, "digest-algorithm");
+
+	if (!name || !strcmp(name, digest_algorithm_name(DIGEST_SHA256)))
+		return true;
+	if (!strcmp(name, digest_algorithm_name(DIGEST_SHA512))) {
+		*out = DIGEST_SHA512;
+		return true;
+	}
+	reply_error(request, API_DIGEST_INVALID,
+		    "digest-algorithm: sha256 and sha512 are supported");
+	return false;
+}
+
 /* What cannot fit is refused before it is sent. */
 static void check_room(struct request *request)
 {
@@ -75,6 +91,7 @@ static void check_room(struct request *request)
 void uploads_post_begin(struct request *request)
 {
 	const char *from = route_query(&request->route, "from");
+	enum digest_algorithm algorithm = DIGEST_SHA256;
 
 	if (route_query(&request->route, "mount")) {
 		if (!read_digest(request, "mount"))
@@ -83,20 +100,21 @@ void uploads_post_begin(struct request *request)
 			reply_error(request, API_NAME_INVALID, "from is not a repository name");
 		return; /* finish mounts on a worker */
 	}
-	if (!read_digest(request, "digest"))
+	if (!read_digest(request, "digest") || !read_algorithm(request, &algorithm))
 		return;
 	start_session(request, !request->has_digest);
 	if (request->has_digest)
 		check_room(request);
 	if (!request->upload || request->has_digest)
 		return;
+	upload_expect(request->upload, algorithm);
 	reply_empty(request, 202);
 	add_session_headers(request);
 }
 
 static enum digest_algorithm algorithm_of(const struct request *request)
 {
-	return request->has_digest ? request->digest.algorithm : DIGEST_SHA256;
+	return request->has_digest ? request->digest.algorithm : upload_expected(request->upload);
 }
 
 /* What a PATCH stores stays for later requests; a PUT or POST is done or was nothing. */

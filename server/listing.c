@@ -7,6 +7,8 @@
 
 #include "lib/json.h"
 #include "lib/oci.h"
+#include "lib/registry.h"
+#include "server/manifest.h"
 #include "server/operations.h"
 
 enum { REFERRERS_BYTES_MAX = 4 * 1024 * 1024 };
@@ -154,6 +156,59 @@ static int add_referrer(void *context, const struct index_row *row)
 	return json_array_append_new(page->names, value) ? -ENOMEM : 0;
 }
 
+/* Does the index list it already, since the manifest itself names this subject? */
+static bool is_listed(const struct request *request, const struct digest *digest)
+{
+	cleanup_manifest_record struct manifest_record record = { .media_type = NULL };
+
+	return !manifest_record_load(request->services->store, request->route.repository, digest,
+				     &record) &&
+	       record.has_subject && digest_equal(&record.subject, &request->route.digest);
+}
+
+static int add_tagged(const struct request *request, struct page *page,
+		      const struct oci_document *document, const json_t *manifests)
+{
+	for (size_t i = 0; i < document->n_entries; i++) {
+		json_t *value = json_array_get(manifests, i);
+		const char *type = json_get_string(value, "artifactType");
+
+		if ((page->type && (!type || strcmp(type, page->type))) ||
+		    is_listed(request, &document->entries[i].digest))
+			continue;
+		if (json_array_append(page->names, value))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/*
+ * Clients of registries without this endpoint kept referrers in an index of their own, under a
+ * tag made of the subject's digest ("Referrers Tag Schema"). What such an index lists is
+ * a referrer, too. On the last page; an index that cannot be read lists nothing.
+ */
+static int add_by_tag(const struct request *request, struct page *page)
+{
+	cleanup_oci_document struct oci_document document = { .json = NULL };
+	cleanup_blob struct blob blob = { .fd = -1 };
+	const char *repository = request->route.repository;
+	struct store *store = request->services->store;
+	cleanup_free char *bytes = NULL;
+	char tag[TAG_MAX + 1], hex[DIGEST_TEXT_SIZE];
+	struct digest digest;
+
+	snprintf(tag, sizeof(tag), "%s-%.64s",
+		 digest_algorithm_name(request->route.digest.algorithm),
+		 digest_format_hex(&request->route.digest, hex));
+	if (store_get_tag(store, repository, tag, &digest) ||
+	    !store_has_link(store, repository, STORE_MANIFESTS, &digest) ||
+	    store_open_blob(store, &digest, &blob) ||
+	    blob_read_all(&blob, MANIFEST_SIZE_MAX, &bytes) ||
+	    oci_document_parse(bytes, blob.size_bytes, OCI_MEDIA_INDEX, &document, NULL))
+		return 0;
+	return add_tagged(request, page, &document, json_object_get(document.json, "manifests"));
+}
+
 /* Always an index, also for a repository or a subject that was never pushed. */
 void referrers_begin(struct request *request)
 {
@@ -169,6 +224,8 @@ void referrers_begin(struct request *request)
 				    request->route.repository, &request->route.digest, after,
 				    add_referrer, &page)
 		       : -ENOMEM;
+	if (r == 0)
+		r = add_by_tag(request, &page);
 	if (r < 0) {
 		json_decref(page.names);
 		if (r == -EINVAL)

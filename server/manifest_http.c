@@ -78,10 +78,28 @@ static void too_large(struct request *request)
 			   MANIFEST_SIZE_MAX);
 }
 
+static void check_tags(struct request *request)
+{
+	const char *tags[ROUTE_TAGS_MAX];
+	int n = route_tags(&request->route, tags);
+
+	if (n == -E2BIG)
+		reply_error_status(
+			request, API_UNSUPPORTED, 414,
+			"one push can set %d tags at most: set the others by further ones",
+			ROUTE_TAGS_MAX);
+	else if (n < 0)
+		reply_error(request, API_MANIFEST_INVALID,
+			    "tag: 1 to 128 of A-Z a-z 0-9 _ . - that start with none of . -");
+}
+
 void manifest_put_begin(struct request *request)
 {
 	const char *type = request_header(request, "Content-Type");
 
+	check_tags(request);
+	if (request_is_answered(request))
+		return;
 	if (request->has_length && request->length > MANIFEST_SIZE_MAX) {
 		too_large(request);
 		return;
@@ -105,6 +123,8 @@ struct change {
 	struct request *request;
 	const struct digest *digest;
 	const struct manifest_record *record;
+	const char **tags; /* that will point at it */
+	int n_tags;
 };
 
 static int index_put_manifest(struct index_txn *txn, void *context)
@@ -116,11 +136,11 @@ static int index_put_manifest(struct index_txn *txn, void *context)
 
 	if (!r)
 		r = manifest_record_index(txn, route->repository, change->digest, change->record);
-	if (r || route->has_digest)
-		return r;
 	digest_format(change->digest, text);
-	return index_put(txn, INDEX_TAGS, route->repository, route->tag, NULL, NULL, text,
-			 strlen(text));
+	for (int i = 0; !r && i < change->n_tags; i++)
+		r = index_put(txn, INDEX_TAGS, route->repository, change->tags[i], NULL, NULL, text,
+			      strlen(text));
+	return r;
 }
 
 /* The files are what counts; a damaged index has said so and is rebuilt. */
@@ -159,8 +179,8 @@ static int publish(struct change *change)
 		return -ENOMEM;
 	r = store_add_link(store, route->repository, STORE_MANIFESTS, change->digest, text,
 			   strlen(text));
-	if (!r && !route->has_digest)
-		r = store_set_tag(store, route->repository, route->tag, change->digest);
+	for (int i = 0; !r && i < change->n_tags; i++)
+		r = store_set_tag(store, route->repository, change->tags[i], change->digest);
 	return r ? r : update_index(request, index_put_manifest, change);
 }
 
@@ -168,12 +188,17 @@ static void put_manifest(struct request *request, const struct oci_document *doc
 			 const struct digest *digest)
 {
 	cleanup_manifest_record struct manifest_record record = { .media_type = NULL };
-	struct change change = { request, digest, &record };
+	const char *tags[ROUTE_TAGS_MAX + 1];
+	struct change change = { request, digest, &record, tags, 0 };
 	const char *repository = request->route.repository;
 	struct store *store = request->services->store;
 	char text[DIGEST_TEXT_SIZE];
-	int r = manifest_record_make(document, digest, request->body_len, &record);
+	int r;
 
+	change.n_tags = route_tags(&request->route, tags); /* looked at before the body came */
+	if (!request->route.has_digest)
+		tags[change.n_tags++] = request->route.tag;
+	r = manifest_record_make(document, digest, request->body_len, &record);
 	if (!r)
 		r = store_publish_bytes(store, digest, request->body, request->body_len);
 	if (!r)
@@ -195,6 +220,8 @@ static void put_manifest(struct request *request, const struct oci_document *doc
 	reply_header(request, "Docker-Content-Digest", "%s", text);
 	if (record.has_subject)
 		reply_header(request, "OCI-Subject", "%s", digest_format(&record.subject, text));
+	for (int i = 0; i < change.n_tags; i++)
+		reply_header(request, "OCI-Tag", "%s", tags[i]);
 }
 
 void manifest_put_finish(struct request *request)

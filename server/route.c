@@ -77,6 +77,24 @@ const char *route_query(const struct route *route, const char *key)
 	return NULL;
 }
 
+int route_tags(const struct route *route, const char *tags[static ROUTE_TAGS_MAX])
+{
+	int n = 0;
+
+	for (unsigned int i = 0; i < route->n_query; i++) {
+		const char *value = route->query[i].value;
+
+		if (strcmp(route->query[i].key, "tag"))
+			continue;
+		if (!tag_is_valid(value, strlen(value)))
+			return -EINVAL;
+		if (n == ROUTE_TAGS_MAX)
+			return -E2BIG;
+		tags[n++] = value;
+	}
+	return n;
+}
+
 /* Where @text (of *@len bytes) ends in @suffix, cut it off. */
 static bool cut_suffix(const char *text, size_t *len, const char *suffix)
 {
@@ -188,7 +206,7 @@ int route_parse(char *target, struct route *out, enum api_error *error, const ch
 		return -EINVAL;
 	}
 	if (!parse_query(query, out)) {
-		*why = "the query cannot be read";
+		*why = "the query cannot be read, or has too many parameters";
 		return -EINVAL;
 	}
 	if (!strcmp(target, "/v2") || !strcmp(target, "/v2/")) {

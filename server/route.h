@@ -23,7 +23,8 @@ enum endpoint {
 
 enum {
 	UPLOAD_ID_LEN = 32,   /* 128 random bits in hex */
-	ROUTE_QUERY_MAX = 32, /* parameters; the specification has six */
+	ROUTE_QUERY_MAX = 80, /* parameters; the specification has six, one of them many times */
+	ROUTE_TAGS_MAX = 64,  /* of them; the specification wants ten at least */
 };
 
 struct route {
@@ -49,6 +50,12 @@ struct route {
  */
 int route_parse(char *target, struct route *out, enum api_error *error,
 		const char **why) must_check;
+
+/**
+ * route_tags() - the values of all tag parameters; each is a valid tag.
+ * Return: how many; -EINVAL when one is no tag; -E2BIG when they are more than ROUTE_TAGS_MAX.
+ */
+int route_tags(const struct route *route, const char *tags[static ROUTE_TAGS_MAX]) must_check;
 
 /** route_query() - value of a parameter ("" where it has none), or NULL. */
 const char *route_query(const struct route *route, const char *key);

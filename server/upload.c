@@ -24,6 +24,7 @@ struct upload {
 	uint64_t size_bytes;		 /* stored */
 	struct hasher *hasher;		 /* owned; NULL: not known, read the file */
 	enum digest_algorithm algorithm; /* of hasher */
+	enum digest_algorithm expected;
 	int64_t used_ms;
 	struct upload *next; /* under lock */
 };
@@ -315,6 +316,16 @@ const char *upload_id(const struct upload *upload)
 uint64_t upload_size(const struct upload *upload)
 {
 	return upload->size_bytes;
+}
+
+void upload_expect(struct upload *upload, enum digest_algorithm algorithm)
+{
+	upload->expected = algorithm;
+}
+
+enum digest_algorithm upload_expected(const struct upload *upload)
+{
+	return upload->expected;
 }
 
 static int create_session_file(struct upload *upload)

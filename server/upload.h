@@ -49,6 +49,13 @@ const char *upload_id(const struct upload *upload);
 uint64_t upload_size(const struct upload *upload);
 
 /**
+ * upload_expect(), upload_expected() - which algorithm the digest at the end will probably
+ * have; SHA-256 where nobody said. Another one costs a second reading of the data.
+ */
+void upload_expect(struct upload *upload, enum digest_algorithm algorithm);
+enum digest_algorithm upload_expected(const struct upload *upload);
+
+/**
  * upload_append() - store and hash the next bytes; in pieces of 64 KiB and more it is fast.
  * @keep: a session file, that stays when the request ends; else one without a name, where
  * the session has no file yet.

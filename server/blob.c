@@ -125,11 +125,15 @@ void blob_get_begin(struct request *request)
 	struct blob blob;
 	int r;
 
-	if (!store_has_link(store, request->route.repository, STORE_LAYERS, digest)) {
-		blob_unknown(request);
-		return;
-	}
-	r = store_open_blob(store, digest, &blob);
+	/* Who asks by HEAD may leave out an upload for it: it must stay for a while. */
+	if (request->method == METHOD_HEAD)
+		r = store_renew_link(store, request->route.repository, STORE_LAYERS, digest);
+	else
+		r = store_has_link(store, request->route.repository, STORE_LAYERS, digest)
+			    ? 0
+			    : -ENOENT;
+	if (!r)
+		r = store_open_blob(store, digest, &blob);
 	if (r == -ENOENT)
 		blob_unknown(request);
 	else if (r)

@@ -10,8 +10,6 @@
 #include "server/packer.h"
 #include "server/range.h"
 
-enum { ROOM_CHECK_MIN = 1024 * 1024 };
-
 static void add_session_headers(struct request *request)
 {
 	uint64_t size = upload_size(request->upload);
@@ -80,7 +78,7 @@ static bool read_algorithm(struct request *request, enum digest_algorithm *out)
 /* What cannot fit is refused before it is sent. */
 static void check_room(struct request *request)
 {
-	if (request->length <= ROOM_CHECK_MIN || request_is_answered(request) ||
+	if (request_is_answered(request) ||
 	    store_has_room(request->services->store, request->length))
 		return;
 	reply_failure(request, -ENOSPC, "upload");
@@ -173,7 +171,7 @@ static void mount(struct request *request)
 	int r;
 
 	if ((from && *from && !store_has_link(store, from, STORE_LAYERS, &request->digest)) ||
-	    !store_has_blob(store, &request->digest)) {
+	    store_renew_blob(store, &request->digest)) {
 		/* nothing to mount: the client uploads it */
 		start_session(request, true);
 		if (!request->upload)

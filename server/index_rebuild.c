@@ -87,6 +87,7 @@ static int visit_repository(void *context, const char *repository)
 	if (rebuild->stop && *rebuild->stop)
 		return -ECANCELED;
 	rebuild->repository = repository;
+	store_sweep_links(rebuild->store, repository);
 	store_lock_repository(rebuild->store, repository);
 	r = index_update(rebuild->index, fill_repository, rebuild);
 	store_unlock_repository(rebuild->store, repository);

@@ -4,8 +4,11 @@ noinst_LIBRARIES += %D%/libserver.a
 %C%_libserver_a_SOURCES = \
 	%D%/blob.c \
 	%D%/blob_upload.c \
+	%D%/collector.c %D%/collector.h \
 	%D%/content.c %D%/content.h \
+	%D%/digestset.c %D%/digestset.h \
 	%D%/errors.c %D%/errors.h \
+	%D%/gc.c %D%/gc.h \
 	%D%/http.c %D%/http.h \
 	%D%/index.c %D%/index.h \
 	%D%/index_rebuild.c %D%/index_rebuild.h \

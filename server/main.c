@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "lib/log.h"
+#include "server/collector.h"
 #include "server/index_rebuild.h"
 #include "server/options.h"
 #include "server/packer.h"
@@ -107,10 +108,17 @@ static int open_services(struct program *program, struct problem *problem)
 		r = uploads_new(services->store, &services->uploads);
 		if (r)
 			problem_set(problem, r, "uploads of the store: %s", strerror(-r));
+		else
+			uploads_expire(services->uploads, (int64_t)options->upload_ttl_s);
 	}
 	services->store->compress = options->compress;
+	services->store->lease_s = (int64_t)options->lease_s;
+	services->store->min_free_bytes = options->min_free;
 	if (!r && options->compress)
 		r = packer_new(services->store, &services->packer);
+	if (!r)
+		r = collector_new(services->store, services->index, &options->collector,
+				  &services->collector);
 	return r;
 }
 
@@ -121,6 +129,7 @@ static void close_services(struct program *program)
 	program->stop_rebuild = true;
 	if (program->rebuilding)
 		pthread_join(program->rebuild_thread, NULL);
+	collector_free(services->collector);
 	packer_free(services->packer);
 	uploads_free(services->uploads);
 	index_close(services->index, program->index_in_step);
@@ -153,7 +162,8 @@ static void wait_for_end(struct program *program, const sigset_t *signals)
 		if (got == SIGHUP)
 			log_info("SIGHUP: settings are read at start-up only");
 		if (got < 0 && errno == EAGAIN) {
-			uploads_expire(program->services.uploads);
+			uploads_expire(program->services.uploads,
+				       (int64_t)program->options.upload_ttl_s);
 			index_check_readers(program->services.index);
 		}
 	}

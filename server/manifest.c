@@ -115,11 +115,17 @@ static bool is_foreign(const struct oci_descriptor *layer)
 	       strstr(layer->media_type, ".foreign.");
 }
 
-const struct digest *manifest_missing(const struct store *store, const char *repository,
+static bool has(struct store *store, const char *repository, enum store_kind kind,
+		const struct digest *digest)
+{
+	return !store_renew_link(store, repository, kind, digest) && store_has_blob(store, digest);
+}
+
+const struct digest *manifest_missing(struct store *store, const char *repository,
 				      const struct oci_document *document)
 {
 	if (document->kind == OCI_KIND_MANIFEST &&
-	    !store_has_link(store, repository, STORE_LAYERS, &document->config.digest))
+	    !has(store, repository, STORE_LAYERS, &document->config.digest))
 		return &document->config.digest;
 	for (size_t i = 0; i < document->n_entries; i++) {
 		const struct oci_descriptor *entry = &document->entries[i];
@@ -127,10 +133,48 @@ const struct digest *manifest_missing(const struct store *store, const char *rep
 		if (document->kind == OCI_KIND_MANIFEST && is_foreign(entry))
 			continue;
 		if (document->kind == OCI_KIND_INDEX &&
-		    store_has_link(store, repository, STORE_MANIFESTS, &entry->digest))
+		    has(store, repository, STORE_MANIFESTS, &entry->digest))
 			continue;
-		if (!store_has_link(store, repository, STORE_LAYERS, &entry->digest))
+		if (!has(store, repository, STORE_LAYERS, &entry->digest))
 			return &entry->digest;
 	}
 	return NULL;
+}
+
+struct removal {
+	const char *repository;
+	const struct digest *digest;
+	struct manifest_record record;
+};
+
+static int remove_rows(struct index_txn *txn, void *context)
+{
+	const struct removal *removal = context;
+	int r = index_delete(txn, INDEX_MANIFESTS, removal->repository, NULL, removal->digest,
+			     NULL);
+
+	if (r || !removal->record.has_subject)
+		return r;
+	return index_delete(txn, INDEX_REFERRERS, removal->repository, NULL,
+			    &removal->record.subject, removal->digest);
+}
+
+int manifest_remove(struct store *store, struct index *index, const char *repository,
+		    const struct digest *digest, int64_t before_s)
+{
+	struct removal removal = { .repository = repository, .digest = digest };
+	int r = manifest_record_load(store, repository, digest, &removal.record);
+
+	if (r == -EBADMSG || r == -ENOENT) /* unreadable: it may still be removed */
+		removal.record = (struct manifest_record){ .media_type = NULL };
+	else if (r)
+		return r;
+	r = store_remove_idle_link(store, repository, STORE_MANIFESTS, digest, before_s);
+	if (!r)
+		r = store_sync_links(store, repository, STORE_MANIFESTS);
+	/* The files are what counts; a damaged index has said so and is rebuilt. */
+	if (!r)
+		r = index_update(index, remove_rows, &removal);
+	manifest_record_free(&removal.record);
+	return r == -EUCLEAN ? 0 : r;
 }

@@ -41,11 +41,21 @@ int manifest_record_index(struct index_txn *txn, const char *repository,
 
 /**
  * manifest_missing() - the first thing that @document names and the repository lacks. Layers
- * that may not be distributed, and the subject, need not be there.
+ * that may not be distributed, and the subject, need not be there. What is there has a new
+ * lease, so that it stays until the manifest is published.
  * Return: its digest (borrowed from @document), or NULL.
  */
-const struct digest *manifest_missing(const struct store *store, const char *repository,
+const struct digest *manifest_missing(struct store *store, const char *repository,
 				      const struct oci_document *document);
+
+/**
+ * manifest_remove() - a manifest, durably, and its rows of the index; not its tags. Under
+ * the repository's lock.
+ * @before_s: only if its link was not renewed since then; INT64_MAX: in any case.
+ * Return: 0, -ENOENT, -EBUSY (renewed since) or -errno.
+ */
+int manifest_remove(struct store *store, struct index *index, const char *repository,
+		    const struct digest *digest, int64_t before_s) must_check;
 
 static inline void cleanup_manifest_recordp(struct manifest_record *record)
 {

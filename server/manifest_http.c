@@ -179,8 +179,14 @@ static int publish(struct change *change)
 		return -ENOMEM;
 	r = store_add_link(store, route->repository, STORE_MANIFESTS, change->digest, text,
 			   strlen(text));
-	for (int i = 0; !r && i < change->n_tags; i++)
+	for (int i = 0; !r && i < change->n_tags; i++) {
+		struct digest old;
+
+		/* What loses its tag has been without one from now on, not for long. */
+		if (!store_get_tag(store, route->repository, change->tags[i], &old))
+			(void)!store_renew_link(store, route->repository, STORE_MANIFESTS, &old);
 		r = store_set_tag(store, route->repository, change->tags[i], change->digest);
+	}
 	return r ? r : update_index(request, index_put_manifest, change);
 }
 
@@ -251,11 +257,6 @@ void manifest_put_finish(struct request *request)
 
 /* ---- DELETE ---- */
 
-struct removal {
-	struct request *request;
-	struct manifest_record record;
-};
-
 static int index_remove_tag(struct index_txn *txn, void *context)
 {
 	const struct route *route = &((struct request *)context)->route;
@@ -266,8 +267,13 @@ static int index_remove_tag(struct index_txn *txn, void *context)
 static int delete_tag(struct request *request)
 {
 	const struct route *route = &request->route;
-	int r = store_remove_tag(request->services->store, route->repository, route->tag);
+	struct store *store = request->services->store;
+	struct digest digest;
+	int r;
 
+	if (!store_get_tag(store, route->repository, route->tag, &digest))
+		(void)!store_renew_link(store, route->repository, STORE_MANIFESTS, &digest);
+	r = store_remove_tag(store, route->repository, route->tag);
 	return r ? r : update_index(request, index_remove_tag, request);
 }
 
@@ -285,36 +291,19 @@ static int remove_if_tagged(void *context, const char *tag)
 	return delete_tag(request);
 }
 
-static int index_remove_manifest(struct index_txn *txn, void *context)
-{
-	const struct removal *removal = context;
-	const struct route *route = &removal->request->route;
-	int r = index_delete(txn, INDEX_MANIFESTS, route->repository, NULL, &route->digest, NULL);
-
-	if (r || !removal->record.has_subject)
-		return r;
-	return index_delete(txn, INDEX_REFERRERS, route->repository, NULL, &removal->record.subject,
-			    &route->digest);
-}
-
 static int delete_manifest(struct request *request)
 {
-	struct store *store = request->services->store;
-	struct removal removal = { .request = request };
-	const char *repository = request->route.repository;
-	int r = manifest_record_load(store, repository, &request->route.digest, &removal.record);
+	struct services *services = request->services;
+	const struct route *route = &request->route;
+	int r = 0;
 
-	if (r == -EBADMSG) /* unreadable: it may still be deleted */
-		removal.record = (struct manifest_record){ .media_type = NULL };
-	else if (r)
-		return r;
-	r = store_each_name(store, repository, STORE_TAGS, remove_if_tagged, request);
-	if (!r)
-		r = store_remove_link(store, repository, STORE_MANIFESTS, &request->route.digest);
-	if (!r)
-		r = update_index(request, index_remove_manifest, &removal);
-	manifest_record_free(&removal.record);
-	return r;
+	if (!store_has_link(services->store, route->repository, STORE_MANIFESTS, &route->digest))
+		return -ENOENT;
+	r = store_each_name(services->store, route->repository, STORE_TAGS, remove_if_tagged,
+			    request);
+	return r ? r
+		 : manifest_remove(services->store, services->index, route->repository,
+				   &route->digest, INT64_MAX);
 }
 
 void manifest_delete_finish(struct request *request)

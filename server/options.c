@@ -37,6 +37,16 @@ static const struct config_option config_table[] = {
 	       "address space of the index to start with"),
 	OPTION("store", "compress", CONFIG_BOOL, compress, 0, 0,
 	       "keep what shrinks by a tenth as zstd"),
+	OPTION("store", "min-free", CONFIG_SIZE, min_free, 0, 0,
+	       "of the disk; uploads that would leave less are refused"),
+	OPTION("uploads", "expire", CONFIG_NUMBER, upload_ttl_s, 1, 365 * 86400,
+	       "seconds since the last request of an upload session"),
+	OPTION("gc", "interval", CONFIG_NUMBER, collector.interval_s, 0, 365 * 86400,
+	       "seconds between collections; 0: only when asked"),
+	OPTION("gc", "lease", CONFIG_NUMBER, lease_s, 2, 365 * 86400,
+	       "seconds that what was pushed stays before a manifest must name it"),
+	OPTION("gc", "untagged", CONFIG_NUMBER, untagged_s, 0, (uint64_t)100 * 365 * 86400,
+	       "seconds that a manifest stays without a tag; 0: for ever"),
 };
 
 static const char help_text[] =
@@ -108,6 +118,10 @@ static int set_defaults(struct options *out)
 		.body_memory = 256 << 20,
 		.index_map = (uint64_t)1 << 30,
 		.compress = true,
+		.min_free = 64 << 20,
+		.upload_ttl_s = 24 * 3600,
+		.lease_s = STORE_LEASE_DEFAULT_S,
+		.collector = { .interval_s = 3600 },
 	};
 	if (set_string(&out->listen, "127.0.0.1:5000") ||
 	    set_string(&out->store, LOCALSTATEDIR "/lib/intinode") ||
@@ -195,6 +209,7 @@ int options_read(int argc, char **argv, struct options *out, enum options_result
 				"log level '%s': error, warning, info and debug are possible",
 				out->log_level);
 	out->http.listen = out->listen;
+	out->collector.untagged_s = out->untagged_s ? (int64_t)out->untagged_s : GC_NEVER;
 	return r;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "lib/log.h"
+#include "server/collector.h"
 #include "server/http.h"
 
 struct problem;
@@ -18,6 +19,11 @@ struct options {
 	uint64_t body_memory;
 	uint64_t index_map;
 	bool compress;
+	uint64_t min_free;
+	struct collector_options collector;
+	uint64_t lease_s;
+	uint64_t upload_ttl_s;
+	uint64_t untagged_s; /* 0: for ever */
 	bool check_config;
 };
 

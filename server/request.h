@@ -46,6 +46,7 @@ enum method {
 
 struct server;
 struct request;
+struct collector;
 struct packer;
 
 struct operation {
@@ -63,6 +64,7 @@ struct services {
 	struct store *store;
 	struct index *index;
 	struct uploads *uploads;
+	struct collector *collector;
 	struct packer *packer;	  /* NULL: blobs stay as they came */
 	uint64_t body_memory_max; /* of all body buffers together */
 	atomic_uint_least64_t body_memory;

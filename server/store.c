@@ -12,6 +12,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "lib/log.h"
 
@@ -28,6 +29,11 @@ int store_openat(int dirfd, const char *path, int flags, mode_t mode)
 	if (fd < 0 && (errno == ENOSYS || errno == EPERM))
 		fd = openat(dirfd, path, flags | O_NOFOLLOW | O_CLOEXEC, mode);
 	return fd < 0 ? -errno : (int)fd;
+}
+
+int64_t store_now(void)
+{
+	return (int64_t)time(NULL);
 }
 
 int store_sync_dir(int dirfd, const char *path)
@@ -130,7 +136,10 @@ int store_open(const char *path, struct store **out, struct problem *problem)
 		pthread_mutex_init(&store->locks[i], NULL);
 	for (size_t i = 0; i < ARRAY_SIZE(store->blob_locks); i++)
 		pthread_mutex_init(&store->blob_locks[i], NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(store->link_locks); i++)
+		pthread_mutex_init(&store->link_locks[i], NULL);
 	store->compress = true;
+	store->lease_s = STORE_LEASE_DEFAULT_S;
 	r = open_layout(store, path, &why);
 	if (!r) {
 		*out = store;
@@ -158,6 +167,8 @@ void store_close(struct store *store)
 		pthread_mutex_destroy(&store->locks[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(store->blob_locks); i++)
 		pthread_mutex_destroy(&store->blob_locks[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(store->link_locks); i++)
+		pthread_mutex_destroy(&store->link_locks[i]);
 	free(store);
 }
 

@@ -17,6 +17,12 @@
  * before the repository's link, the link before a tag. Each call below returns after its own
  * step is on disk.
  *
+ * Leases: between the push of a blob and the push of the manifest that names it nothing
+ * refers to it. So the collection of garbage (gc.h) leaves alone what was pushed, mounted,
+ * asked for by HEAD or named by a manifest less than a lease ago: its time is the mtime of
+ * the link, and of the content. Renewing is lazy: what has half of its lease left is not
+ * touched again. So a client has a whole lease after a 201, and half of one after a 200.
+ *
  * Context: any thread unless said otherwise; calls that write block for the disk and belong
  * on a worker. Names and digests have passed their grammars before (route.h).
  */
@@ -29,14 +35,20 @@
 
 struct problem;
 
+enum { STORE_LEASE_DEFAULT_S = 24 * 3600 };
+
 struct store {
 	int root_fd, blobs_fd, repositories_fd, uploads_fd, lock_fd; /* owned */
-	bool no_tmpfile; /* the file system has no O_TMPFILE; set once at open */
-	bool compress;	 /* contents are packed; set before the first request */
+	bool no_tmpfile;	 /* the file system has no O_TMPFILE; set once at open */
+	bool compress;		 /* contents are packed; set before the first request */
+	int64_t lease_s;	 /* see above; set before the first request */
+	uint64_t min_free_bytes; /* what uploads leave of the disk; set before the first request */
 	/* Changes to one repository's manifests and tags, and its creation, take its lock. */
 	pthread_mutex_t locks[64];
 	/* A blob that changes its form, or goes, does so under the lock of its digest. */
 	pthread_mutex_t blob_locks[64];
+	/* A link is renewed, or removed by the collection, under the lock of its digest. */
+	pthread_mutex_t link_locks[64];
 };
 
 /* A file without a name yet. */
@@ -87,8 +99,17 @@ bool store_has_blob(const struct store *store, const struct digest *digest);
  */
 int blob_read_all(const struct blob *blob, size_t max, char **out) must_check;
 
-/** store_remove_blob() - both forms, durably. Return: 0, -ENOENT or -errno. */
-int store_remove_blob(struct store *store, const struct digest *digest) must_check;
+/** store_renew_blob() - it is there, and stays for a lease. Return: 0, -ENOENT or -errno. */
+int store_renew_blob(struct store *store, const struct digest *digest) must_check;
+
+/**
+ * store_remove_blob() - both forms, durably.
+ * @before_s: only if neither was renewed since then (wall clock); INT64_MAX: in any case.
+ * @bytes: what that gave back; may be NULL.
+ * Return: 0, -ENOENT, -EBUSY (renewed since) or -errno.
+ */
+int store_remove_blob(struct store *store, const struct digest *digest, int64_t before_s,
+		      uint64_t *bytes) must_check;
 
 /* What a walk over all blobs sees of one file. */
 struct blob_entry {
@@ -110,7 +131,10 @@ int store_each_blob(const struct store *store,
 		    int (*visit)(void *context, const struct blob_entry *entry),
 		    void *context) must_check;
 
-/** store_has_room() - could @size_bytes fit on the disk? Saves an upload that cannot end well. */
+/**
+ * store_has_room() - could @size_bytes more fit on the disk, and leave what is to be left?
+ * Of a small disk not more than a twentieth is left.
+ */
 bool store_has_room(const struct store *store, uint64_t size_bytes);
 
 /** store_temp_create() - a file to write a blob to. End it with publish or discard. */
@@ -159,12 +183,31 @@ bool store_has_link(const struct store *store, const char *repository, enum stor
 
 /**
  * store_add_link() - durably. @bytes: what the link file says; a link that is there stays as
- * it is. Creates the repository. Takes and drops the repository's lock where it must create
- * the repository, so call it without (STORE_LAYERS) or use store_create_repository() first.
+ * it is, with a new lease. Creates the repository. Takes and drops the repository's lock where it
+ * must create the repository, so call it without (STORE_LAYERS) or use store_create_repository()
+ * first.
  */
 int store_create_repository(struct store *store, const char *repository) must_check;
 int store_add_link(struct store *store, const char *repository, enum store_kind kind,
 		   const struct digest *digest, const char *bytes, size_t len) must_check;
+
+/**
+ * store_renew_link() - the repository has it, and keeps it for a lease. Mostly one stat.
+ * Return: 0, -ENOENT or -errno.
+ */
+int store_renew_link(struct store *store, const char *repository, enum store_kind kind,
+		     const struct digest *digest) must_check;
+
+/**
+ * store_remove_idle_link() - unless it was renewed since @before_s (wall clock). Not durable until
+ * store_sync_links().
+ * Return: 0, -ENOENT, -EBUSY (renewed since) or -errno. store_link_is_idle() only looks.
+ */
+int store_remove_idle_link(struct store *store, const char *repository, enum store_kind kind,
+			   const struct digest *digest, int64_t before_s) must_check;
+int store_link_is_idle(const struct store *store, const char *repository, enum store_kind kind,
+		       const struct digest *digest, int64_t before_s) must_check;
+int store_sync_links(struct store *store, const char *repository, enum store_kind kind) must_check;
 
 /** store_remove_link() - durably. Return: 0, -ENOENT or -errno. */
 int store_remove_link(struct store *store, const char *repository, enum store_kind kind,
@@ -188,17 +231,21 @@ int store_remove_tag(struct store *store, const char *repository, const char *ta
 
 /* ---- Walking, for the index ---- */
 
+/** store_now() - wall clock in seconds, as the mtimes of the store's files. */
+int64_t store_now(void);
+
 /**
  * store_each_repository(), store_each_name() - call @visit for every repository, or every
  * valid name of one kind in one: a tag, or a digest as text. Unordered. @visit returns 0
  * to go on. Return: 0, what @visit returned, or -errno.
- * store_each_name() runs under the repository's lock, where nobody is writing a manifest's
- * link or a tag, and so removes what a crash left half written.
  */
 int store_each_repository(const struct store *store, int (*visit)(void *context, const char *name),
 			  void *context) must_check;
 int store_each_name(const struct store *store, const char *repository, enum store_kind kind,
 		    int (*visit)(void *context, const char *name), void *context) must_check;
+
+/** store_sweep_links() - remove what a crash left half written in a repository; takes its lock. */
+void store_sweep_links(struct store *store, const char *repository);
 
 /* ---- Shared by the files of this module ---- */
 

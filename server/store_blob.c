@@ -18,7 +18,7 @@
  * The mode of a blob's file says whether packing was tried: what stays in its form is not
  * looked at again by a later walk over the store.
  */
-enum { MODE_AS_IT_CAME = 0444, MODE_FINAL = 0440 };
+enum { MODE_AS_IT_CAME = 0444, MODE_FINAL = 0440, LINK_TRIES = 10 };
 
 enum {
 	SHARD_PATH_SIZE = 16, /* "sha256/ab" */
@@ -115,9 +115,15 @@ int blob_read_all(const struct blob *blob, size_t max, char **out)
 
 bool store_has_room(const struct store *store, uint64_t size_bytes)
 {
+	uint64_t left = store->min_free_bytes, free_bytes;
 	struct statvfs fs;
 
-	return fstatvfs(store->root_fd, &fs) || size_bytes / fs.f_frsize < fs.f_bfree;
+	if (fstatvfs(store->root_fd, &fs))
+		return true;
+	if (left > (uint64_t)fs.f_blocks * fs.f_frsize / 20)
+		left = (uint64_t)fs.f_blocks * fs.f_frsize / 20;
+	free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+	return free_bytes > left && size_bytes <= free_bytes - left;
 }
 
 int store_temp_create(struct store *store, struct store_temp *out)
@@ -158,7 +164,7 @@ static int link_blob(struct store *store, const struct store_temp *temp,
 		snprintf(proc, sizeof(proc), "/proc/self/fd/%d", temp->fd);
 		r = linkat(AT_FDCWD, proc, store->blobs_fd, path, AT_SYMLINK_FOLLOW);
 	}
-	return r && errno != EEXIST ? -errno : 0;
+	return r ? -errno : 0;
 }
 
 static int sync_shard(struct store *store, const struct digest *digest)
@@ -169,25 +175,77 @@ static int sync_shard(struct store *store, const struct digest *digest)
 	return store_sync_dir(store->blobs_fd, shard);
 }
 
-static int publish(struct store *store, struct store_temp *temp, const struct digest *digest,
-		   bool packed, mode_t mode)
+static pthread_mutex_t *blob_lock(struct store *store, const struct digest *digest)
 {
-	int r = 0;
+	return &store->blob_locks[digest->bytes[1] % ARRAY_SIZE(store->blob_locks)];
+}
 
-	if (fchmod(temp->fd, mode) || fsync(temp->fd))
-		r = -errno;
-	if (!r)
-		r = link_blob(store, temp, digest, packed);
+/* Under the blob's lock. */
+static int renew_form(struct store *store, const struct digest *digest, bool packed)
+{
+	char path[BLOB_PATH_SIZE];
+	struct stat st;
+
+	blob_path(digest, packed, path);
+	if (fstatat(store->blobs_fd, path, &st, AT_SYMLINK_NOFOLLOW))
+		return -errno;
+	if (store_now() - st.st_mtim.tv_sec < store->lease_s / 2)
+		return 0;
+	return utimensat(store->blobs_fd, path, NULL, AT_SYMLINK_NOFOLLOW) ? -errno : 0;
+}
+
+int store_renew_blob(struct store *store, const struct digest *digest)
+{
+	int r;
+
+	pthread_mutex_lock(blob_lock(store, digest));
+	r = renew_form(store, digest, false);
+	if (r == -ENOENT)
+		r = renew_form(store, digest, true);
+	pthread_mutex_unlock(blob_lock(store, digest));
+	return r;
+}
+
+/* Content that another publisher was faster with is as good, if it stays. */
+static int link_or_renew(struct store *store, const struct store_temp *temp,
+			 const struct digest *digest)
+{
+	int r;
+
+	for (unsigned int i = 0; i < LINK_TRIES; i++) {
+		r = link_blob(store, temp, digest, false);
+		if (r != -EEXIST)
+			return r;
+		r = store_renew_blob(store, digest);
+		if (r != -ENOENT) /* else it was collected between the two */
+			return r;
+	}
+	return -EBUSY;
+}
+
+/* On disk, under no name yet. */
+static int settle(struct store_temp *temp, mode_t mode)
+{
+	return fchmod(temp->fd, mode) || fsync(temp->fd) ? -errno : 0;
+}
+
+static int end_temp(struct store *store, struct store_temp *temp, int r)
+{
 	if (close(steal_fd(&temp->fd)) && !r)
 		r = -errno;
 	if (temp->name[0])
 		unlinkat(store->uploads_fd, temp->name, 0);
-	return r ? r : sync_shard(store, digest);
+	return r;
 }
 
 int store_publish_blob(struct store *store, struct store_temp *temp, const struct digest *digest)
 {
-	return publish(store, temp, digest, false, MODE_AS_IT_CAME);
+	int r = settle(temp, MODE_AS_IT_CAME);
+
+	if (!r)
+		r = link_or_renew(store, temp, digest);
+	r = end_temp(store, temp, r);
+	return r ? r : sync_shard(store, digest);
 }
 
 static int publish_memory(struct store *store, const struct digest *digest, const void *bytes,
@@ -203,13 +261,21 @@ static int publish_memory(struct store *store, const struct digest *digest, cons
 		store_temp_discard(store, &temp);
 		return r;
 	}
-	return publish(store, &temp, digest, packed, mode);
+	r = settle(&temp, mode);
+	if (!r && packed)
+		r = link_blob(store, &temp, digest, true);
+	else if (!r)
+		r = link_or_renew(store, &temp, digest);
+	if (r == -EEXIST) /* packed by another one a moment ago: its lease is new */
+		r = 0;
+	r = end_temp(store, &temp, r);
+	return r ? r : sync_shard(store, digest);
 }
 
 int store_publish_bytes(struct store *store, const struct digest *digest, const void *bytes,
 			size_t len)
 {
-	if (store_has_blob(store, digest))
+	if (!store_renew_blob(store, digest))
 		return sync_shard(store, digest);
 	return publish_memory(store, digest, bytes, len, false, MODE_FINAL);
 }
@@ -221,7 +287,7 @@ int store_publish_content(struct store *store, const struct digest *digest, cons
 	size_t packed_len;
 	int r;
 
-	if (store_has_blob(store, digest))
+	if (!store_renew_blob(store, digest))
 		return sync_shard(store, digest);
 	r = store->compress ? pack_bytes(bytes, len, &packed, &packed_len) : -ENOTSUP;
 	if (!r)
@@ -231,9 +297,18 @@ int store_publish_content(struct store *store, const struct digest *digest, cons
 			      r == -ENOTSUP && store->compress ? MODE_FINAL : MODE_AS_IT_CAME);
 }
 
-static pthread_mutex_t *blob_lock(struct store *store, const struct digest *digest)
+/* Under the blob's lock. Return: as store_remove_blob(). */
+static int check_form(struct store *store, const struct digest *digest, bool packed,
+		      int64_t before_s, uint64_t *bytes)
 {
-	return &store->blob_locks[digest->bytes[1] % ARRAY_SIZE(store->blob_locks)];
+	char path[BLOB_PATH_SIZE];
+	struct stat st;
+
+	blob_path(digest, packed, path);
+	if (fstatat(store->blobs_fd, path, &st, AT_SYMLINK_NOFOLLOW))
+		return -errno;
+	*bytes += (uint64_t)st.st_size;
+	return st.st_mtim.tv_sec < before_s ? 0 : -EBUSY;
 }
 
 static int unlink_form(struct store *store, const struct digest *digest, bool packed)
@@ -244,18 +319,39 @@ static int unlink_form(struct store *store, const struct digest *digest, bool pa
 	return unlinkat(store->blobs_fd, path, 0) ? -errno : 0;
 }
 
-int store_remove_blob(struct store *store, const struct digest *digest)
+/* Under the blob's lock. */
+static int remove_forms(struct store *store, const struct digest *digest, int64_t before_s,
+			uint64_t *bytes)
 {
-	int plain, packed;
+	int plain = check_form(store, digest, false, before_s, bytes);
+	int packed = check_form(store, digest, true, before_s, bytes);
 
-	pthread_mutex_lock(blob_lock(store, digest));
-	plain = unlink_form(store, digest, false);
-	packed = unlink_form(store, digest, true);
-	pthread_mutex_unlock(blob_lock(store, digest));
 	if (plain && plain != -ENOENT)
 		return plain;
 	if (packed && (packed != -ENOENT || plain))
 		return packed;
+	if (!plain)
+		plain = unlink_form(store, digest, false);
+	if (!packed)
+		packed = unlink_form(store, digest, true);
+	if (plain && plain != -ENOENT)
+		return plain;
+	return packed != -ENOENT ? packed : 0;
+}
+
+int store_remove_blob(struct store *store, const struct digest *digest, int64_t before_s,
+		      uint64_t *bytes)
+{
+	uint64_t freed = 0;
+	int r;
+
+	pthread_mutex_lock(blob_lock(store, digest));
+	r = remove_forms(store, digest, before_s, &freed);
+	pthread_mutex_unlock(blob_lock(store, digest));
+	if (r)
+		return r;
+	if (bytes)
+		*bytes = freed;
 	return sync_shard(store, digest);
 }
 
@@ -299,7 +395,10 @@ static int replace_form(struct store *store, struct store_temp *temp, const stru
 	blob_path(digest, false, path);
 	if (fstatat(store->blobs_fd, path, &st, AT_SYMLINK_NOFOLLOW))
 		return -errno;
-	r = publish(store, temp, digest, true, MODE_FINAL);
+	r = link_blob(store, temp, digest, true);
+	if (r && r != -EEXIST)
+		return r;
+	r = sync_shard(store, digest);
 	return r ? r : unlink_form(store, digest, false);
 }
 
@@ -316,6 +415,8 @@ int store_pack_blob(struct store *store, const struct digest *digest, const atom
 		r = pack_fd(blob.fd, blob.size_bytes, temp.fd, stop, &packed_bytes);
 	if (!r)
 		r = check_packed(temp.fd, packed_bytes, digest);
+	if (!r)
+		r = settle(&temp, MODE_FINAL);
 	if (!r) {
 		pthread_mutex_lock(blob_lock(store, digest));
 		r = replace_form(store, &temp, digest);

@@ -15,6 +15,7 @@
 
 enum {
 	LINK_TEXT_MAX = 4096, /* a media type and a digest */
+	LINK_TRIES = 10,      /* when the collection takes it away again */
 	/* NAME "/_manifests/" "sha512-" 128 hex, or a tag of 128 */
 	LINK_PATH_SIZE = REPOSITORY_MAX + 16 + DIGEST_TEXT_SIZE,
 };
@@ -148,18 +149,48 @@ static int write_file(int dirfd, const char *name, const char *bytes, size_t len
 	return fsync(dirfd) ? -errno : 0;
 }
 
-int store_add_link(struct store *store, const char *repository, enum store_kind kind,
-		   const struct digest *digest, const char *bytes, size_t len)
+static pthread_mutex_t *link_lock(struct store *store, const struct digest *digest)
 {
-	char path[LINK_PATH_SIZE], name[DIGEST_TEXT_SIZE];
-	cleanup_close int dirfd = -1;
+	return &store->link_locks[digest->bytes[2] % ARRAY_SIZE(store->link_locks)];
+}
+
+/* A link that is there gets a new lease. Return: 0, -ENOENT or -errno. */
+static int renew(struct store *store, const char *path, const struct digest *digest, bool durably)
+{
+	cleanup_close int fd = -1;
+	struct stat st;
+	int r = 0;
+
+	if (fstatat(store->repositories_fd, path, &st, AT_SYMLINK_NOFOLLOW))
+		return errno == ENOTDIR ? -ENOENT : -errno;
+	if (store_now() - st.st_mtim.tv_sec < store->lease_s / 2)
+		return 0;
+	pthread_mutex_lock(link_lock(store, digest));
+	/* Looked at again: the collection may have been faster. */
+	if (utimensat(store->repositories_fd, path, NULL, AT_SYMLINK_NOFOLLOW))
+		r = -errno;
+	pthread_mutex_unlock(link_lock(store, digest));
+	if (r || !durably)
+		return r;
+	fd = store_openat(store->repositories_fd, path, O_RDONLY, 0);
+	if (fd < 0)
+		return fd;
+	return fsync(fd) ? -errno : 0;
+}
+
+int store_renew_link(struct store *store, const char *repository, enum store_kind kind,
+		     const struct digest *digest)
+{
+	char path[LINK_PATH_SIZE];
+
+	link_path(repository, kind, digest, path);
+	return renew(store, path, digest, false);
+}
+
+static int create_link(int dirfd, const char *name, const char *bytes, size_t len)
+{
 	int fd;
 
-	dir_path(repository, kind, path);
-	dirfd = store_openat(store->repositories_fd, path, O_RDONLY | O_DIRECTORY, 0);
-	if (dirfd < 0)
-		return dirfd;
-	link_name(digest, name);
 	if (len)
 		return write_file(dirfd, name, bytes, len, false);
 	fd = store_openat(dirfd, name, O_WRONLY | O_CREAT, 0644);
@@ -167,6 +198,62 @@ int store_add_link(struct store *store, const char *repository, enum store_kind 
 		return fd;
 	close(fd);
 	return fsync(dirfd) ? -errno : 0;
+}
+
+int store_add_link(struct store *store, const char *repository, enum store_kind kind,
+		   const struct digest *digest, const char *bytes, size_t len)
+{
+	char path[LINK_PATH_SIZE], name[DIGEST_TEXT_SIZE];
+	cleanup_close int dirfd = -1;
+	int r = -ENOENT;
+
+	dir_path(repository, kind, path);
+	dirfd = store_openat(store->repositories_fd, path, O_RDONLY | O_DIRECTORY, 0);
+	if (dirfd < 0)
+		return dirfd;
+	link_name(digest, name);
+	link_path(repository, kind, digest, path);
+	for (unsigned int i = 0; r == -ENOENT && i < LINK_TRIES; i++) {
+		r = create_link(dirfd, name, bytes, len);
+		if (!r)
+			r = renew(store, path, digest, true);
+	}
+	return r;
+}
+
+int store_link_is_idle(const struct store *store, const char *repository, enum store_kind kind,
+		       const struct digest *digest, int64_t before_s)
+{
+	char path[LINK_PATH_SIZE];
+	struct stat st;
+
+	link_path(repository, kind, digest, path);
+	if (fstatat(store->repositories_fd, path, &st, AT_SYMLINK_NOFOLLOW))
+		return -errno;
+	return st.st_mtim.tv_sec < before_s ? 0 : -EBUSY;
+}
+
+int store_remove_idle_link(struct store *store, const char *repository, enum store_kind kind,
+			   const struct digest *digest, int64_t before_s)
+{
+	char path[LINK_PATH_SIZE];
+	int r;
+
+	link_path(repository, kind, digest, path);
+	pthread_mutex_lock(link_lock(store, digest));
+	r = store_link_is_idle(store, repository, kind, digest, before_s);
+	if (!r && unlinkat(store->repositories_fd, path, 0))
+		r = -errno;
+	pthread_mutex_unlock(link_lock(store, digest));
+	return r;
+}
+
+int store_sync_links(struct store *store, const char *repository, enum store_kind kind)
+{
+	char path[LINK_PATH_SIZE];
+
+	dir_path(repository, kind, path);
+	return store_sync_dir(store->repositories_fd, path);
 }
 
 static int remove_path(struct store *store, const char *repository, enum store_kind kind,
@@ -314,8 +401,6 @@ int store_each_name(const struct store *store, const char *repository, enum stor
 		size_t len = strlen(entry->d_name);
 		struct digest digest;
 
-		if (!strncmp(entry->d_name, TEMP_PREFIX, strlen(TEMP_PREFIX)))
-			unlinkat(dirfd(dir), entry->d_name, 0);
 		if (entry->d_name[0] == '.')
 			continue;
 		if (kind == STORE_TAGS) {
@@ -331,4 +416,25 @@ int store_each_name(const struct store *store, const char *repository, enum stor
 		r = visit(context, entry->d_name);
 	}
 	return r;
+}
+
+void store_sweep_links(struct store *store, const char *repository)
+{
+	static const enum store_kind kinds[] = { STORE_MANIFESTS, STORE_TAGS };
+
+	store_lock_repository(store, repository); /* nobody is writing such a file now */
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		cleanup_closedir DIR *dir = NULL;
+		char path[LINK_PATH_SIZE];
+		struct dirent *entry;
+
+		dir_path(repository, kinds[i], path);
+		if (open_listing(store->repositories_fd, path, &dir))
+			continue;
+		while ((entry = readdir(dir))) {
+			if (!strncmp(entry->d_name, TEMP_PREFIX, strlen(TEMP_PREFIX)))
+				unlinkat(dirfd(dir), entry->d_name, 0);
+		}
+	}
+	store_unlock_repository(store, repository);
 }

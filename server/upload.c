@@ -145,6 +145,8 @@ static int adopt(struct uploads *uploads, const char *name)
 	memcpy(upload->id, name, UPLOAD_ID_LEN + 1);
 	upload->listed = upload->on_disk = true;
 	upload->size_bytes = (uint64_t)st.st_size;
+	if (st.st_mtim.tv_sec < store_now())
+		upload->used_ms -= (store_now() - st.st_mtim.tv_sec) * 1000;
 	r = insert(uploads, upload);
 	if (r)
 		upload_destroy(upload);
@@ -208,10 +210,10 @@ static void remove_files(struct upload *upload)
 	upload->on_disk = false;
 }
 
-void uploads_expire(struct uploads *uploads)
+void uploads_expire(struct uploads *uploads, int64_t ttl_s)
 {
 	struct upload *old = NULL, *upload, *next;
-	int64_t before = now_ms() - UPLOAD_TTL_MS;
+	int64_t before = now_ms() - ttl_s * 1000;
 
 	pthread_mutex_lock(&uploads->lock);
 	for (size_t i = 0; i < BUCKETS; i++) {

@@ -16,16 +16,15 @@ struct upload;
 struct uploads;
 
 enum {
-	UPLOADS_MAX = 10000,		  /* sessions in memory and on disk */
-	UPLOAD_TTL_MS = 24 * 3600 * 1000, /* since the last request that used it */
+	UPLOADS_MAX = 10000, /* sessions in memory and on disk */
 };
 
 /** uploads_new() - reads which sessions STORE/uploads holds. @store is borrowed. */
 int uploads_new(struct store *store, struct uploads **out) must_check;
 void uploads_free(struct uploads *uploads);
 
-/** uploads_expire() - drop sessions idle for longer than UPLOAD_TTL_MS. Blocks for the disk. */
-void uploads_expire(struct uploads *uploads);
+/** uploads_expire() - drop sessions that no request used for @ttl_s. Blocks for the disk. */
+void uploads_expire(struct uploads *uploads, int64_t ttl_s);
 
 /**
  * upload_new() - a session, in use by the caller until upload_release().

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Owns the thread that collects, and its clock: leases are times of the wall clock, so after
+ * a step of that clock nothing is removed for as long as a lease lasts.
+ */
+#include "server/collector.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+
+#include "lib/log.h"
+
+struct collector {
+	struct store *store; /* borrowed */
+	struct index *index; /* borrowed */
+	struct collector_options options;
+	pthread_t thread;
+	atomic_bool stop;
+	pthread_mutex_t running; /* held during a collection */
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	int64_t offset_s;      /* wall clock less monotonic; under running */
+	int64_t not_before_ms; /* monotonic; under running */
+};
+
+/* Under running. May leases be judged by the wall clock? */
+static bool clock_is_steady(struct collector *collector)
+{
+	int64_t offset_s = store_now() - now_ms() / 1000;
+	int64_t step_s = offset_s - collector->offset_s;
+
+	collector->offset_s = offset_s;
+	if (step_s > collector->store->lease_s / 4 || step_s < -collector->store->lease_s / 4) {
+		collector->not_before_ms = now_ms() + collector->store->lease_s * 1000;
+		log_warning("gc: the clock was set by %lld s; nothing is collected for %lld s, so "
+			    "that no lease ends by that",
+			    (long long)step_s, (long long)collector->store->lease_s);
+	}
+	return now_ms() >= collector->not_before_ms;
+}
+
+static void log_report(const struct gc_report *report)
+{
+	if (report->manifests || report->links || report->blobs || report->unreadable)
+		log_info("gc: %llu manifests, %llu links and %llu blobs removed, %llu bytes given "
+			 "back, in %llu ms",
+			 (unsigned long long)report->manifests, (unsigned long long)report->links,
+			 (unsigned long long)report->blobs, (unsigned long long)report->bytes,
+			 (unsigned long long)report->duration_ms);
+}
+
+int collector_run(struct collector *collector, const struct gc_options *options,
+		  struct gc_report *report, struct problem *problem)
+{
+	int r;
+
+	pthread_mutex_lock(&collector->running);
+	if (collector->stop)
+		r = problem_set(problem, -ECANCELED, "gc: the server is stopping");
+	else if (!clock_is_steady(collector))
+		r = problem_set(problem, -EAGAIN,
+				"gc: the clock was set; leases cannot be judged for now");
+	else
+		r = gc_run(collector->store, collector->index, options, report, problem);
+	if (!r && !options->dry_run)
+		log_report(report);
+	pthread_mutex_unlock(&collector->running);
+	return r;
+}
+
+static bool wait_interval(struct collector *collector)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += (time_t)collector->options.interval_s;
+	pthread_mutex_lock(&collector->lock);
+	while (!collector->stop) {
+		if (!collector->options.interval_s)
+			pthread_cond_wait(&collector->wake, &collector->lock);
+		else if (pthread_cond_timedwait(&collector->wake, &collector->lock, &until))
+			break;
+	}
+	pthread_mutex_unlock(&collector->lock);
+	return !collector->stop;
+}
+
+static void *collector_main(void *argument)
+{
+	struct collector *collector = argument;
+	const struct gc_options options = { .untagged_s = collector->options.untagged_s,
+					    .stop = &collector->stop };
+
+	while (wait_interval(collector)) {
+		struct problem problem = { "" };
+		struct gc_report report;
+		int r = collector_run(collector, &options, &report, &problem);
+
+		if (r && r != -ECANCELED && r != -EAGAIN)
+			log_error("%s", problem_text(&problem, r));
+	}
+	return NULL;
+}
+
+int collector_new(struct store *store, struct index *index, const struct collector_options *options,
+		  struct collector **out)
+{
+	struct collector *collector = calloc(1, sizeof(*collector));
+	pthread_condattr_t attr;
+	int r;
+
+	if (!collector)
+		return -ENOMEM;
+	collector->store = store;
+	collector->index = index;
+	collector->options = *options;
+	collector->offset_s = store_now() - now_ms() / 1000;
+	pthread_mutex_init(&collector->running, NULL);
+	pthread_mutex_init(&collector->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&collector->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	r = pthread_create(&collector->thread, NULL, collector_main, collector);
+	if (r) {
+		pthread_cond_destroy(&collector->wake);
+		pthread_mutex_destroy(&collector->lock);
+		pthread_mutex_destroy(&collector->running);
+		free(collector);
+		return -r;
+	}
+	*out = collector;
+	return 0;
+}
+
+void collector_free(struct collector *collector)
+{
+	if (!collector)
+		return;
+	pthread_mutex_lock(&collector->lock);
+	collector->stop = true;
+	pthread_cond_signal(&collector->wake);
+	pthread_mutex_unlock(&collector->lock);
+	pthread_join(collector->thread, NULL);
+	pthread_cond_destroy(&collector->wake);
+	pthread_mutex_destroy(&collector->lock);
+	pthread_mutex_destroy(&collector->running);
+	free(collector);
+}

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Owns what is garbage. Runs in the collector's thread, or in a command of its own. */
+#include "server/gc.h"
+
+#include <string.h>
+
+#include "lib/log.h"
+#include "lib/reference.h"
+#include "lib/registry.h"
+#include "server/digestset.h"
+#include "server/manifest.h"
+
+enum { PROGRESS_EVERY = 1000 };
+
+struct gc {
+	struct store *store;
+	struct index *index;
+	const struct gc_options *options;
+	struct gc_report *report;
+	int64_t before_s; /* what was renewed since then stays */
+	/* Of the repository that is looked at. */
+	char repository[REPOSITORY_MAX + 1];
+	struct digest_set named;   /* blobs that its manifests name */
+	struct digest_set reached; /* manifests that a tag or another manifest leads to */
+	bool grew, unreadable;
+	uint64_t removed;
+	/* Of all of them. */
+	struct digest_set linked;
+	uint64_t n_seen;
+};
+
+static int tick(struct gc *gc, const char *what)
+{
+	const struct gc_options *options = gc->options;
+
+	if (options->stop && *options->stop)
+		return -ECANCELED;
+	if (options->progress && ++gc->n_seen % PROGRESS_EVERY == 0)
+		options->progress(options->context, what, gc->n_seen);
+	return 0;
+}
+
+/* Return: 0; -ENOENT: it went meanwhile; -EBADMSG: nobody knows what it names. */
+static int load(struct gc *gc, const struct digest *digest, struct oci_document *out)
+{
+	cleanup_free char *type = NULL, *bytes = NULL;
+	cleanup_blob struct blob blob = { .fd = -1 };
+	int r = store_read_link(gc->store, gc->repository, STORE_MANIFESTS, digest, &type);
+
+	if (r)
+		return r;
+	r = store_open_blob(gc->store, digest, &blob);
+	if (!r)
+		r = blob_read_all(&blob, MANIFEST_SIZE_MAX, &bytes);
+	if (!r)
+		r = oci_document_parse(bytes, blob.size_bytes, manifest_media_type(type), out,
+				       NULL);
+	return r == -ENOMEM ? r : r ? -EBADMSG : 0;
+}
+
+static int name_blobs(struct gc *gc, const struct oci_document *document)
+{
+	int r = 0;
+
+	if (document->kind == OCI_KIND_MANIFEST)
+		r = digest_set_add(&gc->named, &document->config.digest);
+	for (size_t i = 0; !r && i < document->n_entries; i++)
+		r = digest_set_add(&gc->named, &document->entries[i].digest);
+	return r;
+}
+
+static int visit_manifest(void *context, const char *text)
+{
+	cleanup_oci_document struct oci_document document = { .json = NULL };
+	struct gc *gc = context;
+	struct digest digest;
+	int r = tick(gc, "manifests");
+
+	if (r || digest_parse(text, strlen(text), &digest))
+		return r;
+	r = digest_set_add(&gc->linked, &digest);
+	if (!r)
+		r = load(gc, &digest, &document);
+	if (!r)
+		return name_blobs(gc, &document);
+	if (r == -ENOENT)
+		return 0;
+	if (r == -EBADMSG) {
+		log_warning("gc: repository %s: manifest %s cannot be read, so all that is there "
+			    "stays; intinode-serve fsck says more",
+			    gc->repository, text);
+		gc->unreadable = true;
+		return 0;
+	}
+	return r;
+}
+
+static int visit_layer(void *context, const char *text)
+{
+	struct gc *gc = context;
+	struct digest digest;
+	int r = tick(gc, "links");
+
+	if (r || digest_parse(text, strlen(text), &digest))
+		return r;
+	if (gc->unreadable || digest_set_has(&gc->named, &digest))
+		return digest_set_add(&gc->linked, &digest);
+	r = gc->options->dry_run ? store_link_is_idle(gc->store, gc->repository, STORE_LAYERS,
+						      &digest, gc->before_s)
+				 : store_remove_idle_link(gc->store, gc->repository, STORE_LAYERS,
+							  &digest, gc->before_s);
+	if (r == -EBUSY)
+		return digest_set_add(&gc->linked, &digest);
+	if (r == -ENOENT)
+		return 0;
+	gc->removed += r == 0;
+	return r;
+}
+
+/* ---- Manifests that nothing leads to ---- */
+
+static int reach(struct gc *gc, const struct digest *digest)
+{
+	if (digest_set_has(&gc->reached, digest))
+		return 0;
+	gc->grew = true;
+	return digest_set_add(&gc->reached, digest);
+}
+
+static int visit_tag(void *context, const char *tag)
+{
+	struct gc *gc = context;
+	struct digest digest;
+	int r = store_get_tag(gc->store, gc->repository, tag, &digest);
+
+	if (r)
+		return r == -ENOENT || r == -EBADMSG ? 0 : r;
+	return reach(gc, &digest);
+}
+
+/* A manifest that is reached leads to its entries; one whose subject is reached is, too. */
+static int spread(void *context, const char *text)
+{
+	cleanup_oci_document struct oci_document document = { .json = NULL };
+	struct gc *gc = context;
+	struct digest digest;
+	int r = tick(gc, "manifests");
+
+	if (r || digest_parse(text, strlen(text), &digest))
+		return r;
+	r = load(gc, &digest, &document);
+	if (r == -EBADMSG)
+		gc->unreadable = true;
+	if (r)
+		return r == -ENOENT || r == -EBADMSG ? 0 : r;
+	if (document.has_subject && digest_set_has(&gc->reached, &document.subject.digest))
+		r = reach(gc, &digest);
+	if (document.kind != OCI_KIND_INDEX || !digest_set_has(&gc->reached, &digest))
+		return r;
+	for (size_t i = 0; !r && i < document.n_entries; i++)
+		r = reach(gc, &document.entries[i].digest);
+	return r;
+}
+
+static int remove_manifest(struct gc *gc, const struct digest *digest, int64_t before_s)
+{
+	int r;
+
+	if (gc->options->dry_run)
+		return store_link_is_idle(gc->store, gc->repository, STORE_MANIFESTS, digest,
+					  before_s);
+	store_lock_repository(gc->store, gc->repository);
+	r = manifest_remove(gc->store, gc->index, gc->repository, digest, before_s);
+	store_unlock_repository(gc->store, gc->repository);
+	return r;
+}
+
+static int visit_unreached(void *context, const char *text)
+{
+	struct gc *gc = context;
+	int64_t before_s = store_now() - gc->options->untagged_s;
+	struct digest digest;
+	int r = tick(gc, "manifests");
+
+	if (r || digest_parse(text, strlen(text), &digest) || digest_set_has(&gc->reached, &digest))
+		return r;
+	if (before_s > gc->before_s)
+		before_s = gc->before_s;
+	r = remove_manifest(gc, &digest, before_s);
+	if (!r)
+		gc->report->manifests++;
+	return r == -EBUSY || r == -ENOENT ? 0 : r;
+}
+
+static int each(struct gc *gc, enum store_kind kind, int (*visit)(void *context, const char *name))
+{
+	return store_each_name(gc->store, gc->repository, kind, visit, gc);
+}
+
+static int remove_unreached(struct gc *gc)
+{
+	int r = each(gc, STORE_TAGS, visit_tag);
+
+	do { /* as deep as indexes are nested */
+		gc->grew = false;
+		if (!r)
+			r = each(gc, STORE_MANIFESTS, spread);
+	} while (!r && gc->grew);
+	if (!r && !gc->unreadable)
+		r = each(gc, STORE_MANIFESTS, visit_unreached);
+	digest_set_deinit(&gc->reached);
+	return r;
+}
+
+static int visit_repository(void *context, const char *repository)
+{
+	struct gc *gc = context;
+	int r = 0;
+
+	snprintf(gc->repository, sizeof(gc->repository), "%s", repository);
+	gc->report->repositories++;
+	gc->unreadable = false;
+	gc->removed = 0;
+	if (!gc->options->dry_run)
+		store_sweep_links(gc->store, repository);
+	if (gc->options->untagged_s != GC_NEVER)
+		r = remove_unreached(gc);
+	if (!r)
+		r = each(gc, STORE_MANIFESTS, visit_manifest);
+	if (!r)
+		r = each(gc, STORE_LAYERS, visit_layer);
+	/* On disk before the contents go: no link may outlive what it stands for. */
+	if (!r && gc->removed && !gc->options->dry_run)
+		r = store_sync_links(gc->store, repository, STORE_LAYERS);
+	gc->report->links += gc->removed;
+	gc->report->unreadable += gc->unreadable;
+	digest_set_deinit(&gc->named);
+	return r;
+}
+
+static int visit_blob(void *context, const struct blob_entry *entry)
+{
+	struct gc *gc = context;
+	uint64_t bytes = entry->stored_bytes;
+	int r = tick(gc, "blobs");
+
+	if (r || entry->mtime_s >= gc->before_s || digest_set_has(&gc->linked, &entry->digest))
+		return r;
+	if (!gc->options->dry_run)
+		r = store_remove_blob(gc->store, &entry->digest, gc->before_s, &bytes);
+	if (!r) {
+		gc->report->blobs++;
+		gc->report->bytes += bytes;
+	}
+	return r == -EBUSY || r == -ENOENT ? 0 : r;
+}
+
+int gc_run(struct store *store, struct index *index, const struct gc_options *options,
+	   struct gc_report *report, struct problem *problem)
+{
+	struct gc gc = { .store = store, .index = index, .options = options, .report = report };
+	int64_t start_ms = now_ms();
+	int r;
+
+	*report = (struct gc_report){ 0 };
+	/* Links and contents that are renewed from here on are not looked at again. */
+	gc.before_s = store_now() - store->lease_s;
+	r = store_each_repository(store, visit_repository, &gc);
+	if (!r)
+		r = store_each_blob(store, visit_blob, &gc);
+	digest_set_deinit(&gc.named);
+	digest_set_deinit(&gc.reached);
+	digest_set_deinit(&gc.linked);
+	report->duration_ms = (uint64_t)(now_ms() - start_ms);
+	if (r)
+		return problem_set(problem, r, "gc%s%s: %s",
+				   gc.repository[0] ? " of repository " : "", gc.repository,
+				   strerror(-r));
+	return 0;
+}

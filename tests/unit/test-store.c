@@ -535,6 +535,8 @@ int main(void)
 		TEST(a_sha512_upload_is_checked_as_sha512),
 		TEST(what_a_crash_left_of_an_upload_is_removed),
 		TEST(what_a_crash_left_of_a_tag_is_removed),
+		TEST(a_link_stays_while_its_lease_lasts),
+		TEST(content_that_is_pushed_again_has_a_new_lease),
 		TEST(an_index_is_made_from_the_files),
 		TEST(a_rebuild_forgets_what_the_files_do_not_say),
 		TEST(a_damaged_index_is_replaced),

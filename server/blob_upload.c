@@ -180,7 +180,10 @@ static void mount(struct request *request)
 		add_session_headers(request);
 		return;
 	}
-	r = store_create_repository(store, repository);
+	/* Its name may have been seen before its publisher has synced it. */
+	r = store_sync_blob(store, &request->digest);
+	if (!r)
+		r = store_create_repository(store, repository);
 	if (!r)
 		r = store_add_link(store, repository, STORE_LAYERS, &request->digest, "", 0);
 	if (r)
@@ -269,6 +272,8 @@ void upload_patch_finish(struct request *request)
 {
 	int r = flush(request);
 
+	if (!r)
+		r = upload_sync(request->upload);
 	if (r) {
 		reply_append_failure(request, r);
 		return;

@@ -141,6 +141,9 @@ bool store_has_room(const struct store *store, uint64_t size_bytes);
 int store_temp_create(struct store *store, struct store_temp *out) must_check;
 void store_temp_discard(struct store *store, struct store_temp *temp);
 
+/** store_sync_blob() - the name of a blob that was seen is on disk when this returns 0. */
+int store_sync_blob(struct store *store, const struct digest *digest) must_check;
+
 /**
  * store_publish_blob() - give the content of @temp, whose digest the caller has checked, its
  * name, durably. @temp is gone afterwards, whatever the result.

@@ -175,6 +175,11 @@ static int sync_shard(struct store *store, const struct digest *digest)
 	return store_sync_dir(store->blobs_fd, shard);
 }
 
+int store_sync_blob(struct store *store, const struct digest *digest)
+{
+	return sync_shard(store, digest);
+}
+
 static pthread_mutex_t *blob_lock(struct store *store, const struct digest *digest)
 {
 	return &store->blob_locks[digest->bytes[1] % ARRAY_SIZE(store->blob_locks)];

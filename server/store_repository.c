@@ -103,7 +103,12 @@ static int make_repository(struct store *store, const char *repository)
 			return -errno;
 	}
 	r = store_sync_dir(store->repositories_fd, name);
-	return r ? r : store_sync_dir(store->repositories_fd, ".");
+	if (!r)
+		r = store_sync_dir(store->repositories_fd, ".");
+	/* Or the next one would build on what is perhaps not on disk. */
+	if (r && unlinkat(store->repositories_fd, path, AT_REMOVEDIR))
+		return r;
+	return r;
 }
 
 int store_create_repository(struct store *store, const char *repository)
@@ -260,11 +265,16 @@ static int remove_path(struct store *store, const char *repository, enum store_k
 		       const char *path)
 {
 	char dir[LINK_PATH_SIZE];
+	int r = unlinkat(store->repositories_fd, path, 0) ? -errno : 0, synced;
 
-	if (unlinkat(store->repositories_fd, path, 0))
-		return errno == ENOTDIR ? -ENOENT : -errno;
+	if (r && r != -ENOTDIR && r != -ENOENT)
+		return r;
+	/* Also when it is gone: an earlier removal may have failed at this very step. */
 	dir_path(repository, kind, dir);
-	return store_sync_dir(store->repositories_fd, dir);
+	synced = store_sync_dir(store->repositories_fd, dir);
+	if (synced == -ENOENT || synced == -ENOTDIR)
+		synced = -ENOENT;
+	return synced ? synced : r ? -ENOENT : 0;
 }
 
 int store_remove_link(struct store *store, const char *repository, enum store_kind kind,

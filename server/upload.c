@@ -19,6 +19,7 @@ struct upload {
 	bool listed;
 	bool busy; /* under lock */
 	bool on_disk;
+	bool name_synced;		 /* the session's file names are on disk */
 	struct store_temp temp;		 /* owned; fd -1: not open */
 	bool has_temp;			 /* data is in temp, not in the session file */
 	uint64_t size_bytes;		 /* stored */
@@ -134,7 +135,8 @@ static int adopt(struct uploads *uploads, const char *name)
 	snprintf(path, sizeof(path), "%s.repository", name);
 	r = read_file_at(uploads->store->uploads_fd, path, REPOSITORY_MAX, &repository, &len);
 	if (r || !repository_is_valid(repository, len) ||
-	    fstatat(uploads->store->uploads_fd, name, &st, AT_SYMLINK_NOFOLLOW)) {
+	    fstatat(uploads->store->uploads_fd, name, &st, AT_SYMLINK_NOFOLLOW) ||
+	    st.st_nlink > 1) { /* published: what came now would change the blob */
 		unlinkat(uploads->store->uploads_fd, name, 0);
 		unlinkat(uploads->store->uploads_fd, path, 0);
 		return 0;
@@ -143,7 +145,7 @@ static int adopt(struct uploads *uploads, const char *name)
 	if (!upload)
 		return -ENOMEM;
 	memcpy(upload->id, name, UPLOAD_ID_LEN + 1);
-	upload->listed = upload->on_disk = true;
+	upload->listed = upload->on_disk = upload->name_synced = true;
 	upload->size_bytes = (uint64_t)st.st_size;
 	if (st.st_mtim.tv_sec < store_now())
 		upload->used_ms -= (store_now() - st.st_mtim.tv_sec) * 1000;
@@ -207,7 +209,7 @@ static void remove_files(struct upload *upload)
 	repository_name(upload, path);
 	unlinkat(upload->uploads->store->uploads_fd, upload->id, 0);
 	unlinkat(upload->uploads->store->uploads_fd, path, 0);
-	upload->on_disk = false;
+	upload->on_disk = upload->name_synced = false;
 }
 
 void uploads_expire(struct uploads *uploads, int64_t ttl_s)
@@ -416,6 +418,37 @@ int upload_append(struct upload *upload, const void *bytes, size_t len, bool kee
 		hasher_update(upload->hasher, bytes, len);
 	upload->size_bytes += len;
 	return 0;
+}
+
+int upload_sync(struct upload *upload)
+{
+	int dirfd = upload->uploads->store->uploads_fd, r = 0;
+	char path[NAME_SIZE];
+
+	if (!upload->on_disk || upload->temp.fd < 0) /* no data came */
+		return 0;
+	if (fdatasync(upload->temp.fd))
+		r = -errno;
+	if (!r && !upload->name_synced) {
+		cleanup_close int fd = -1;
+
+		repository_name(upload, path);
+		fd = store_openat(dirfd, path, O_RDONLY, 0);
+		if (fd < 0)
+			r = fd;
+		else if (fdatasync(fd) || fsync(dirfd))
+			r = -errno;
+	}
+	if (!r) {
+		upload->name_synced = true;
+		return 0;
+	}
+	/* What a failed sync left nobody knows, and a second one would not tell: start over. */
+	close(steal_fd(&upload->temp.fd));
+	remove_files(upload);
+	hasher_free(steal_ptr(upload->hasher));
+	upload->size_bytes = 0;
+	return r;
 }
 
 static int check_digest(struct upload *upload, const struct digest *digest)

@@ -65,6 +65,12 @@ int upload_append(struct upload *upload, const void *bytes, size_t len, bool kee
 		  enum digest_algorithm algorithm) must_check;
 
 /**
+ * upload_sync() - what was appended to the session file is on disk when this returns 0.
+ * When it fails the session has no data any more. Blocks; worker.
+ */
+int upload_sync(struct upload *upload) must_check;
+
+/**
  * upload_commit() - @bytes are the last ones; check against @digest and publish durably.
  * Return: 0; -EBADMSG when the content has another digest; -errno. The session stays: release or
  * drop it. Blocks; worker.

@@ -211,6 +211,16 @@ static void find_operation(struct request *request, const char *method_name)
 	reply_header(request, "Allow", "%s", allow);
 }
 
+/* While the store is read-only no change begins; it may become so again at any moment. */
+static void refuse_changes(struct request *request)
+{
+	const char *reason = store_read_only_reason(request->services->store);
+
+	if (reason && request->operation && request->method & METHODS_CHANGING)
+		reply_error(request, API_UNAVAILABLE,
+			    "the registry is read-only for now: %s; pulls work", reason);
+}
+
 /* Would reading the body only to drop it be worse than closing the connection? */
 static bool answers_at_once(const struct request *request)
 {
@@ -228,7 +238,8 @@ static enum MHD_Result on_headers(struct request *request, const char *method_na
 		return answer(request);
 	}
 	find_operation(request, method_name);
-	if (request->operation && request->operation->begin)
+	refuse_changes(request);
+	if (request->operation && request->operation->begin && !request_is_answered(request))
 		request->operation->begin(request);
 	if (answers_at_once(request))
 		return answer(request);

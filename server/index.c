@@ -1,57 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns the LMDB environment.
+ * Owns the rows of the index, and its transactions.
  *
  * A key is its parts one behind the other: repository NUL, tag; or repository NUL and
  * digests of fixed length. memcmp order is then the order the specification wants, and a
- * prefix is a repository. No MDB_DUPSORT (its deletes are broken in LMDB before 0.9.29), no
- * MDB_WRITEMAP (a full disk would be SIGBUS). Transactions hold map_lock for reading, a
- * change of the map size takes it for writing.
+ * prefix is a repository. No MDB_DUPSORT (its deletes are broken in LMDB before 0.9.29).
+ * Transactions hold map_lock for reading, a change of the map or the environment takes it for
+ * writing.
  */
-#include "server/index.h"
-
-#include <fcntl.h>
-#include <lmdb.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "lib/log.h"
-#include "server/store.h"
+#include "server/index_internal.h"
 
 enum {
 	KEY_MAX = 511,
 	DIGEST_KEY_LEN = 1 + DIGEST_BYTES_MAX,
-	READERS_MAX = 1024,
 	ROW_NAME_MAX = 512,
 };
 
 #define MAP_BYTES_MAX ((uint64_t)1 << 40)
-#define CLEAN_MARKER "index/clean"
-
-static const char *const table_names[INDEX_TABLES] = {
-	[INDEX_REPOSITORIES] = "repositories",
-	[INDEX_TAGS] = "tags",
-	[INDEX_MANIFESTS] = "manifests",
-	[INDEX_REFERRERS] = "referrers",
-};
-
-struct index {
-	MDB_env *env; /* owned */
-	MDB_dbi tables[INDEX_TABLES];
-	int root_fd;		   /* borrowed */
-	pthread_rwlock_t map_lock; /* see above */
-	uint64_t map_bytes;	   /* under map_lock */
-	atomic_bool ready;
-	atomic_bool damaged;
-	atomic_bool behind; /* an update failed: the files know more */
-};
-
-struct index_txn {
-	struct index *index;
-	MDB_txn *txn;
-};
 
 struct key {
 	size_t len;
@@ -89,164 +56,6 @@ static void key_make(struct key *key, enum index_table table, const char *reposi
 }
 
 /* -errno for an LMDB error; what means damage is remembered for the next start. */
-static int index_error(struct index *index, int r)
-{
-	switch (r) {
-	case MDB_NOTFOUND:
-		return -ENOENT;
-	case MDB_CORRUPTED:
-	case MDB_PAGE_NOTFOUND:
-	case MDB_PANIC:
-	case MDB_INVALID:
-	case MDB_VERSION_MISMATCH:
-		if (!atomic_exchange(&index->damaged, true))
-			log_error("index: %s; it is rebuilt at the next start, pulls and pushes "
-				  "go on",
-				  mdb_strerror(r));
-		return -EUCLEAN;
-	default:
-		return r > 0 ? -r : -EIO;
-	}
-}
-
-static int open_tables(struct index *index)
-{
-	MDB_txn *txn;
-	int r = mdb_txn_begin(index->env, NULL, 0, &txn);
-
-	if (r)
-		return r;
-	for (int i = 0; i < INDEX_TABLES; i++) {
-		r = mdb_dbi_open(txn, table_names[i], MDB_CREATE, &index->tables[i]);
-		if (r) {
-			mdb_txn_abort(txn);
-			return r;
-		}
-	}
-	return mdb_txn_commit(txn);
-}
-
-/* A file shorter than its last page would be SIGBUS later. */
-static bool is_cut_short(int root_fd, MDB_env *env)
-{
-	MDB_envinfo info;
-	MDB_stat stat;
-	struct stat st;
-
-	if (mdb_env_info(env, &info) || mdb_env_stat(env, &stat) ||
-	    fstatat(root_fd, "index/data.mdb", &st, 0))
-		return true;
-	return (uint64_t)st.st_size < ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize;
-}
-
-static int open_env(struct index *index)
-{
-	char path[64];
-	int r;
-
-	if (mkdirat(index->root_fd, "index", 0700) && errno != EEXIST)
-		return errno;
-	r = mdb_env_create(&index->env);
-	if (r)
-		return r;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d/index", index->root_fd);
-	r = mdb_env_set_maxdbs(index->env, INDEX_TABLES);
-	if (!r)
-		r = mdb_env_set_maxreaders(index->env, READERS_MAX);
-	if (!r)
-		r = mdb_env_set_mapsize(index->env, (size_t)index->map_bytes);
-	if (!r)
-		r = mdb_env_open(index->env, path, MDB_NOTLS, 0600);
-	if (!r && is_cut_short(index->root_fd, index->env))
-		r = MDB_CORRUPTED;
-	if (!r)
-		r = open_tables(index);
-	if (r) {
-		mdb_env_close(index->env);
-		index->env = NULL;
-	}
-	return r;
-}
-
-static void move_away(int root_fd)
-{
-	int r = remove_tree_at(root_fd, "index.damaged");
-
-	if (!r && renameat(root_fd, "index", root_fd, "index.damaged"))
-		r = remove_tree_at(root_fd, "index");
-	if (r)
-		log_warning("index: the damaged one cannot be removed: %s", strerror(-r));
-}
-
-int index_open(int root_fd, uint64_t map_bytes, struct index **out, enum index_state *state,
-	       struct problem *problem)
-{
-	struct index *index = calloc(1, sizeof(*index));
-	struct stat st;
-	bool clean, present;
-	int r;
-
-	if (!index)
-		return -ENOMEM;
-	index->root_fd = root_fd;
-	index->map_bytes = map_bytes;
-	pthread_rwlock_init(&index->map_lock, NULL);
-	present = !fstatat(root_fd, "index/data.mdb", &st, 0);
-	clean = present && !unlinkat(root_fd, CLEAN_MARKER, 0);
-	if (clean && store_sync_dir(root_fd, "index"))
-		clean = false;
-	r = open_env(index);
-	if (r && present && r != ENOSPC && r != EACCES && r != ENOMEM) {
-		log_warning("index: %s; it is rebuilt from the store's files", mdb_strerror(r));
-		move_away(root_fd);
-		present = false;
-		r = open_env(index);
-	}
-	if (r) {
-		pthread_rwlock_destroy(&index->map_lock);
-		free(index);
-		return problem_set(problem, r > 0 ? -r : -EIO, "index of the store: %s",
-				   mdb_strerror(r));
-	}
-	*state = !present ? INDEX_EMPTY : clean ? INDEX_CLEAN : INDEX_UNCERTAIN;
-	*out = index;
-	return 0;
-}
-
-void index_close(struct index *index, bool clean)
-{
-	int fd;
-
-	if (!index)
-		return;
-	if (index->damaged) {
-		mdb_env_close(index->env);
-		move_away(index->root_fd);
-	} else {
-		if (index->behind || mdb_env_sync(index->env, 1))
-			clean = false;
-		mdb_env_close(index->env);
-		if (clean) {
-			fd = openat(index->root_fd, CLEAN_MARKER, O_WRONLY | O_CREAT | O_CLOEXEC,
-				    0600);
-			if (fd < 0 || close(fd) || store_sync_dir(index->root_fd, "index"))
-				log_debug("index: no marker, it is checked at the next start");
-		}
-	}
-	pthread_rwlock_destroy(&index->map_lock);
-	free(index);
-}
-
-void index_set_ready(struct index *index, bool ready)
-{
-	index->ready = ready;
-}
-
-bool index_is_ready(const struct index *index)
-{
-	return index->ready;
-}
-
 static int grow(struct index *index)
 {
 	int r;
@@ -270,6 +79,10 @@ static int update_once(struct index *index, int (*fn)(struct index_txn *txn, voi
 
 	*full = false;
 	pthread_rwlock_rdlock(&index->map_lock);
+	if (!index->env || index->damaged) {
+		r = -EUCLEAN;
+		goto out;
+	}
 	r = mdb_txn_begin(index->env, NULL, 0, &txn.txn);
 	if (r) {
 		r = index_error(index, r);
@@ -295,24 +108,20 @@ int index_update(struct index *index, int (*fn)(struct index_txn *txn, void *con
 	bool full;
 	int r;
 
-	if (index->damaged)
-		return -EUCLEAN;
 	do {
 		r = update_once(index, fn, context, &full);
 		if (full)
 			r = grow(index);
 	} while (full && !r);
-	if (r)
-		index->behind = true;
 	return r;
 }
 
-void index_check_readers(struct index *index)
+int index_follow(struct index *index, int (*fn)(struct index_txn *txn, void *context),
+		 void *context)
 {
-	int dead;
+	int r = index_update(index, fn, context);
 
-	if (!index->damaged && mdb_reader_check(index->env, &dead))
-		log_debug("index: readers cannot be checked");
+	return r ? index_fall_behind(index, r) : 0;
 }
 
 /* MDB_MAP_FULL must reach index_update() through the caller's function. */
@@ -469,14 +278,16 @@ int index_list(struct index *index, enum index_table table, const char *reposito
 	MDB_txn *txn;
 	int r;
 
-	if (index->damaged)
-		return -EUCLEAN;
 	key_make(&prefix, table, repository, NULL, subject, NULL);
 	start = prefix;
 	r = after ? make_start(&start, table, after) : 0;
 	if (r)
 		return r;
 	pthread_rwlock_rdlock(&index->map_lock);
+	if (!index->env || index->damaged) {
+		pthread_rwlock_unlock(&index->map_lock);
+		return -EUCLEAN;
+	}
 	r = mdb_txn_begin(index->env, NULL, MDB_RDONLY, &txn);
 	if (!r) {
 		r = mdb_cursor_open(txn, index->tables[table], &cursor);

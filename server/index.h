@@ -29,12 +29,14 @@ enum index_table {
 enum index_state {
 	INDEX_CLEAN,	 /* in step with the files */
 	INDEX_UNCERTAIN, /* usable, to be reconciled */
-	INDEX_EMPTY,	 /* new: listings wait until it was rebuilt */
+	INDEX_EMPTY, /* new, behind the files or not to be opened: listings wait for a rebuild */
 };
 
 /**
  * index_open() - open or create the index in @root_fd/index.
  * @map_bytes: address space reserved; it grows by itself.
+ * Return: 0, also when it cannot be opened now (a full disk): index_repair() tries again;
+ * -ENOMEM.
  */
 int index_open(int root_fd, uint64_t map_bytes, struct index **out, enum index_state *state,
 	       struct problem *problem) must_check;
@@ -43,9 +45,22 @@ int index_open(int root_fd, uint64_t map_bytes, struct index **out, enum index_s
  * of those went well, too, the marker is left. */
 void index_close(struct index *index, bool clean);
 
-/** index_set_ready(), index_is_ready() - may listings be answered from it? */
-void index_set_ready(struct index *index, bool ready);
+/** index_repair() - open it, or make it anew, where it is not open or damaged. To be rebuilt then.
+ */
+int index_repair(struct index *index) must_check;
+
+/** index_needs_repair() - is there something to do: index_repair(), index_rebuild()? */
+bool index_needs_repair(struct index *index);
+
+/** index_is_ready() - may listings be answered from it? */
 bool index_is_ready(const struct index *index);
+
+/**
+ * index_set_ready() - it knows every file, unless an update failed since index_failures() said
+ * @n_failures.
+ */
+uint64_t index_failures(const struct index *index);
+void index_set_ready(struct index *index, uint64_t n_failures);
 
 /** index_check_readers() - forget readers of processes that died. Now and then. */
 void index_check_readers(struct index *index);
@@ -53,9 +68,17 @@ void index_check_readers(struct index *index);
 /**
  * index_update() - run @fn in one write transaction and commit it, durably.
  * @fn returns 0 to commit; it is called again when the map had to grow.
- * Return: 0, what @fn returned, or -errno (-EUCLEAN: damaged; it is rebuilt at next start).
+ * Return: 0, what @fn returned, or -errno (-EUCLEAN: damaged, or not open).
  */
 int index_update(struct index *index, int (*fn)(struct index_txn *txn, void *context),
+		 void *context) must_check;
+
+/**
+ * index_follow() - the same for what the store's files say already. They are what counts: where
+ * the index cannot follow, listings wait until it was rebuilt, and this is no failure.
+ * Return: 0, or -errno where not even that is sure.
+ */
+int index_follow(struct index *index, int (*fn)(struct index_txn *txn, void *context),
 		 void *context) must_check;
 
 /*

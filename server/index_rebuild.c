@@ -117,6 +117,7 @@ int index_rebuild(struct index *index, struct store *store, const atomic_bool *s
 	struct rebuild rebuild = { .index = index, .store = store, .stop = stop };
 	struct stale stale = { .store = store };
 	int64_t start = now_ms();
+	uint64_t n_failures = index_failures(index);
 	int r = store_each_repository(store, visit_repository, &rebuild);
 
 	while (!r) {
@@ -128,6 +129,7 @@ int index_rebuild(struct index *index, struct store *store, const atomic_bool *s
 	}
 	if (r)
 		return r;
+	index_set_ready(index, n_failures);
 	log_info("index: in step with the store, %llu manifests and %llu tags in %lld ms",
 		 (unsigned long long)rebuild.n_manifests, (unsigned long long)rebuild.n_tags,
 		 (long long)(now_ms() - start));

@@ -10,7 +10,7 @@ noinst_LIBRARIES += %D%/libserver.a
 	%D%/errors.c %D%/errors.h \
 	%D%/gc.c %D%/gc.h \
 	%D%/http.c %D%/http.h \
-	%D%/index.c %D%/index.h \
+	%D%/index.c %D%/index.h %D%/index_env.c %D%/index_internal.h \
 	%D%/index_rebuild.c %D%/index_rebuild.h \
 	%D%/listen.c %D%/listen.h \
 	%D%/listing.c \
@@ -22,11 +22,13 @@ noinst_LIBRARIES += %D%/libserver.a
 	%D%/pack.c %D%/pack.h %D%/pack_format.h %D%/pack_read.c \
 	%D%/packer.c %D%/packer.h \
 	%D%/range.c %D%/range.h \
+	%D%/recovery.c %D%/recovery.h \
 	%D%/reply.c \
 	%D%/request.c %D%/request.h \
 	%D%/route.c %D%/route.h \
 	%D%/store.c %D%/store.h \
 	%D%/store_blob.c \
+	%D%/store_health.c \
 	%D%/store_repository.c \
 	%D%/store_walk.c \
 	%D%/upload.c %D%/upload.h \

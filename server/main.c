@@ -12,9 +12,9 @@
 
 #include "lib/log.h"
 #include "server/collector.h"
-#include "server/index_rebuild.h"
 #include "server/options.h"
 #include "server/packer.h"
+#include "server/recovery.h"
 
 enum { HOUSEKEEPING_S = 60, EXIT_USAGE = 2 };
 
@@ -22,10 +22,7 @@ struct program {
 	struct options options;
 	struct services services;
 	struct server *server;
-	pthread_t rebuild_thread;
-	bool rebuilding;
-	atomic_bool stop_rebuild;
-	atomic_bool index_in_step;
+	struct recovery *recovery; /* owned */
 };
 
 static int sigbus_root_fd = -1;
@@ -59,38 +56,14 @@ static void block_signals(sigset_t *set)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-static void *rebuild_main(void *argument)
-{
-	struct program *program = argument;
-	int r = index_rebuild(program->services.index, program->services.store,
-			      &program->stop_rebuild);
-
-	if (!r) {
-		program->index_in_step = true;
-		index_set_ready(program->services.index, true);
-	} else if (r != -ECANCELED) {
-		log_error("index: it cannot be rebuilt: %s; listings stay unavailable until the "
-			  "next start",
-			  strerror(-r));
-	}
-	return NULL;
-}
-
 static int open_index(struct program *program, struct problem *problem)
 {
+	struct services *services = &program->services;
 	enum index_state state;
-	int r = index_open(program->services.store->root_fd, program->options.index_map,
-			   &program->services.index, &state, problem);
+	int r = index_open(services->store->root_fd, program->options.index_map, &services->index,
+			   &state, problem);
 
-	if (r)
-		return r;
-	index_set_ready(program->services.index, state != INDEX_EMPTY);
-	program->index_in_step = state == INDEX_CLEAN;
-	if (state == INDEX_CLEAN)
-		return 0;
-	r = -pthread_create(&program->rebuild_thread, NULL, rebuild_main, program);
-	program->rebuilding = !r;
-	return r;
+	return r ? r : recovery_new(services->store, services->index, state, &program->recovery);
 }
 
 static int open_services(struct program *program, struct problem *problem)
@@ -125,14 +98,13 @@ static int open_services(struct program *program, struct problem *problem)
 static void close_services(struct program *program)
 {
 	struct services *services = &program->services;
+	bool in_step;
 
-	program->stop_rebuild = true;
-	if (program->rebuilding)
-		pthread_join(program->rebuild_thread, NULL);
+	in_step = recovery_free(program->recovery);
 	collector_free(services->collector);
 	packer_free(services->packer);
 	uploads_free(services->uploads);
-	index_close(services->index, program->index_in_step);
+	index_close(services->index, in_step);
 	store_close(services->store);
 }
 

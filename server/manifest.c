@@ -163,7 +163,7 @@ int manifest_remove(struct store *store, struct index *index, const char *reposi
 		    const struct digest *digest, int64_t before_s)
 {
 	struct removal removal = { .repository = repository, .digest = digest };
-	int r = manifest_record_load(store, repository, digest, &removal.record);
+	int followed = 0, r = manifest_record_load(store, repository, digest, &removal.record);
 
 	if (r == -EBADMSG || r == -ENOENT) /* unreadable: it may still be removed */
 		removal.record = (struct manifest_record){ .media_type = NULL };
@@ -172,9 +172,9 @@ int manifest_remove(struct store *store, struct index *index, const char *reposi
 	r = store_remove_idle_link(store, repository, STORE_MANIFESTS, digest, before_s);
 	if (!r)
 		r = store_sync_links(store, repository, STORE_MANIFESTS);
-	/* The files are what counts; a damaged index has said so and is rebuilt. */
-	if (!r)
-		r = index_update(index, remove_rows, &removal);
+	/* Also when only the last step failed, now or before. */
+	if (!r || !store_has_link(store, repository, STORE_MANIFESTS, digest))
+		followed = index_follow(index, remove_rows, &removal);
 	manifest_record_free(&removal.record);
-	return r == -EUCLEAN ? 0 : r;
+	return r ? r : followed;
 }

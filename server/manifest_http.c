@@ -143,15 +143,6 @@ static int index_put_manifest(struct index_txn *txn, void *context)
 	return r;
 }
 
-/* The files are what counts; a damaged index has said so and is rebuilt. */
-static int update_index(struct request *request, int (*fn)(struct index_txn *txn, void *context),
-			void *context)
-{
-	int r = index_update(request->services->index, fn, context);
-
-	return r == -EUCLEAN ? 0 : r;
-}
-
 static bool is_missing_something(struct request *request, const struct oci_document *document)
 {
 	const struct digest *missing =
@@ -166,6 +157,14 @@ static bool is_missing_something(struct request *request, const struct oci_docum
 	return true;
 }
 
+static bool tag_is(const struct store *store, const char *repository, const char *tag,
+		   const struct digest *digest)
+{
+	struct digest found;
+
+	return !store_get_tag(store, repository, tag, &found) && digest_equal(&found, digest);
+}
+
 /* Under the repository's lock: link, tag, index. */
 static int publish(struct change *change)
 {
@@ -173,21 +172,28 @@ static int publish(struct change *change)
 	const struct route *route = &request->route;
 	struct store *store = request->services->store;
 	cleanup_free char *text = manifest_record_text(change->record);
-	int r;
+	int r, followed, n = 0;
 
 	if (!text)
 		return -ENOMEM;
 	r = store_add_link(store, route->repository, STORE_MANIFESTS, change->digest, text,
 			   strlen(text));
-	for (int i = 0; !r && i < change->n_tags; i++) {
+	for (; !r && n < change->n_tags; n++) {
 		struct digest old;
 
 		/* What loses its tag has been without one from now on, not for long. */
-		if (!store_get_tag(store, route->repository, change->tags[i], &old))
+		if (!store_get_tag(store, route->repository, change->tags[n], &old))
 			(void)!store_renew_link(store, route->repository, STORE_MANIFESTS, &old);
-		r = store_set_tag(store, route->repository, change->tags[i], change->digest);
+		r = store_set_tag(store, route->repository, change->tags[n], change->digest);
 	}
-	return r ? r : update_index(request, index_put_manifest, change);
+	/* Also when the last step failed the files may say it already. */
+	while (r && n > 0 && !tag_is(store, route->repository, change->tags[n - 1], change->digest))
+		n--;
+	if (r && !n)
+		return r;
+	change->n_tags = n;
+	followed = index_follow(request->services->index, index_put_manifest, change);
+	return r ? r : followed;
 }
 
 static void put_manifest(struct request *request, const struct oci_document *document,
@@ -269,12 +275,16 @@ static int delete_tag(struct request *request)
 	const struct route *route = &request->route;
 	struct store *store = request->services->store;
 	struct digest digest;
-	int r;
+	int r, followed;
 
 	if (!store_get_tag(store, route->repository, route->tag, &digest))
 		(void)!store_renew_link(store, route->repository, STORE_MANIFESTS, &digest);
 	r = store_remove_tag(store, route->repository, route->tag);
-	return r ? r : update_index(request, index_remove_tag, request);
+	/* A removal that failed late, now or before, may have left its row. */
+	if (r && !store_get_tag(store, route->repository, route->tag, &digest))
+		return r;
+	followed = index_follow(request->services->index, index_remove_tag, request);
+	return r ? r : followed;
 }
 
 /* Visits every tag; those of the manifest that goes, go first. */

@@ -115,7 +115,12 @@ void reply_failure(struct request *request, int error, const char *what)
 		return;
 	log_escape(target, sizeof(target), request->target, strlen(request->target));
 	log_error("%s %s: %s: %s", request->method_name, target, what, strerror(-error));
-	if (status == 507)
+	if (request->method & METHODS_CHANGING)
+		store_note_failure(request->services->store, error);
+	if (error == -EROFS)
+		reply_error_message(request, API_UNAVAILABLE, 503,
+				    "the registry is read-only for now; pulls work");
+	else if (status == 507)
 		reply_error_message(request, code, status,
 				    "the registry's disk is full: nothing was stored; free some "
 				    "space there and push again");

@@ -75,9 +75,22 @@ static int make_shards(int blobs_fd, enum digest_algorithm algorithm)
 	return 0;
 }
 
+static bool is_unsupported(int error)
+{
+	return error == EOPNOTSUPP || error == EISDIR || error == EINVAL;
+}
+
+/* What a store has can be given also from a full disk and a read-only one. */
+static bool is_readable_only(int error)
+{
+	return error == ENOSPC || error == EDQUOT || error == EROFS;
+}
+
 static int take_lock(struct store *store, const char *path, struct problem *problem)
 {
 	store->lock_fd = openat(store->root_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (store->lock_fd < 0 && is_readable_only(errno))
+		store->lock_fd = openat(store->root_fd, "lock", O_RDONLY | O_CLOEXEC);
 	if (store->lock_fd < 0)
 		return -errno;
 	if (!flock(store->lock_fd, LOCK_EX | LOCK_NB))
@@ -112,9 +125,11 @@ static int open_layout(struct store *store, const char *path, struct problem *pr
 	if (r)
 		return r;
 	tmp = openat(store->uploads_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (tmp < 0 && errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)
+	if (tmp < 0 && !is_unsupported(errno) && !is_readable_only(errno))
 		return -errno;
-	store->no_tmpfile = tmp < 0;
+	store->no_tmpfile = tmp < 0 && is_unsupported(errno);
+	if (tmp < 0)
+		store_note_failure(store, -errno);
 	/*
 	 * A server that was killed may have left names that were seen but not yet synced;
 	 * from here on, a name that is there is on disk.
@@ -138,6 +153,7 @@ int store_open(const char *path, struct store **out, struct problem *problem)
 		pthread_mutex_init(&store->blob_locks[i], NULL);
 	for (size_t i = 0; i < ARRAY_SIZE(store->link_locks); i++)
 		pthread_mutex_init(&store->link_locks[i], NULL);
+	pthread_mutex_init(&store->health_lock, NULL);
 	store->compress = true;
 	store->lease_s = STORE_LEASE_DEFAULT_S;
 	r = open_layout(store, path, &why);
@@ -169,6 +185,7 @@ void store_close(struct store *store)
 		pthread_mutex_destroy(&store->blob_locks[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(store->link_locks); i++)
 		pthread_mutex_destroy(&store->link_locks[i]);
+	pthread_mutex_destroy(&store->health_lock);
 	free(store);
 }
 

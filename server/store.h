@@ -29,11 +29,14 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "lib/digest.h"
 #include "server/pack.h"
 
 struct problem;
+
+enum { STORE_FAILURES_MAX = 3 };
 
 enum { STORE_LEASE_DEFAULT_S = 24 * 3600 };
 
@@ -49,6 +52,11 @@ struct store {
 	pthread_mutex_t blob_locks[64];
 	/* A link is renewed, or removed by the collection, under the lock of its digest. */
 	pthread_mutex_t link_locks[64];
+	/* store_health.c */
+	_Atomic(const char *) read_only_reason; /* NULL: changes are taken */
+	pthread_mutex_t health_lock;
+	int64_t failures_ms[STORE_FAILURES_MAX]; /* under health_lock; a ring */
+	unsigned int n_failures;		 /* under health_lock */
 };
 
 /* A file without a name yet. */
@@ -249,6 +257,21 @@ int store_each_name(const struct store *store, const char *repository, enum stor
 
 /** store_sweep_links() - remove what a crash left half written in a repository; takes its lock. */
 void store_sweep_links(struct store *store, const char *repository);
+
+/* ---- Health ---- */
+
+/**
+ * store_note_failure() - a change failed with @error. EROFS, or EIO for the third time in a
+ * minute, makes the store read-only: nobody is to begin a change any more.
+ */
+void store_note_failure(struct store *store, int error);
+
+/** store_is_read_only(), store_read_only_reason() - a few words, or NULL when changes are taken. */
+bool store_is_read_only(const struct store *store);
+const char *store_read_only_reason(const struct store *store);
+
+/** store_probe() - write something; where that goes well, changes are taken again. Blocks. */
+int store_probe(struct store *store) must_check;
 
 /* ---- Shared by the files of this module ---- */
 

@@ -410,8 +410,7 @@ int upload_append(struct upload *upload, const void *bytes, size_t len, bool kee
 	r = pwrite_all(upload->temp.fd, bytes, len, upload->size_bytes);
 	if (r) {
 		/* The size counts, not the file's end; but give the space back. */
-		if (ftruncate(upload->temp.fd, (off_t)upload->size_bytes))
-			return r;
+		(void)!ftruncate(upload->temp.fd, (off_t)upload->size_bytes);
 		return r;
 	}
 	if (upload->hasher)
@@ -434,15 +433,11 @@ int upload_sync(struct upload *upload)
 
 		repository_name(upload, path);
 		fd = store_openat(dirfd, path, O_RDONLY, 0);
-		if (fd < 0)
-			r = fd;
-		else if (fdatasync(fd) || fsync(dirfd))
-			r = -errno;
+		r = fd < 0 ? fd : fdatasync(fd) || fsync(dirfd) ? -errno : 0;
+		upload->name_synced = !r;
 	}
-	if (!r) {
-		upload->name_synced = true;
+	if (!r)
 		return 0;
-	}
 	/* What a failed sync left nobody knows, and a second one would not tell: start over. */
 	close(steal_fd(&upload->temp.fd));
 	remove_files(upload);

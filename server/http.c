@@ -14,7 +14,10 @@
 #include <time.h>
 
 #include "lib/log.h"
+#include "server/connections.h"
 #include "server/listen.h"
+#include "server/metrics.h"
+#include "server/monitor.h"
 #include "server/operations.h"
 
 enum {
@@ -29,10 +32,12 @@ struct server {
 	struct MHD_Daemon *daemon;
 	struct services *services;
 	struct workers *workers;
-	bool access_log;
+	struct connections *connections;
+	uint64_t limit; /* of connections, by what the system allows */
+	atomic_bool access_log;
+	atomic_bool draining; /* each connection ends with its answer */
 	char address[ADDRESS_TEXT_SIZE];
 	int listen_fd; /* -1 once the daemon has it */
-	atomic_uint n_requests;
 	atomic_uint n_jobs;
 	atomic_bool closing; /* no more jobs are given to workers */
 };
@@ -67,6 +72,7 @@ static void *on_target(void *cls, const char *target, struct MHD_Connection *con
 	request->server = server;
 	request->services = server->services;
 	request->connection = connection;
+	request->entry = connections_find(connection);
 	request->start_us = now_us();
 	request->method_name = "?";
 	request->target = strdup(target);
@@ -77,7 +83,6 @@ static void *on_target(void *cls, const char *target, struct MHD_Connection *con
 		free(request);
 		return NULL;
 	}
-	server->n_requests++;
 	return request;
 }
 
@@ -121,6 +126,18 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **st
 		request->status = 499; /* the client went away */
 	if (server->access_log)
 		log_access(request);
+	metrics_count_request(&(struct metrics_request){
+		.endpoint = request->route.endpoint,
+		.is_routed = request->is_routed,
+		.method = request->method,
+		.status = request->status,
+		.duration_us = (uint64_t)(now_us() - request->start_us),
+		.received = request->body_bytes,
+		.sent = request->answer_bytes == UINT64_MAX || request->method == METHOD_HEAD
+				? 0
+				: request->answer_bytes,
+	});
+	connection_set_state(request->entry, CONNECTION_IDLE);
 	if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
 		log_debug("connection ended early (%d)", (int)code);
 	end_operation(request);
@@ -130,7 +147,6 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **st
 	free(request->target);
 	free(request->parsed);
 	free(request);
-	server->n_requests--;
 }
 
 /* The session or whatever else the operation holds is free before the client hears of it. */
@@ -138,9 +154,11 @@ static enum MHD_Result answer(struct request *request)
 {
 	enum MHD_Result r;
 
-	if (!request->response)
+	if (!request->response || !connection_set_state(request->entry, CONNECTION_SENDING))
 		return MHD_NO;
 	end_operation(request);
+	if (request->server->draining)
+		reply_header(request, "Connection", "close");
 	r = MHD_queue_response(request->connection, request->status, request->response);
 	MHD_destroy_response(steal_ptr(request->response));
 	request->stage = STAGE_ANSWERED;
@@ -162,6 +180,7 @@ static enum MHD_Result finish(struct request *request)
 {
 	struct server *server = request->server;
 
+	connection_set_state(request->entry, CONNECTION_WORKING);
 	if (request_is_answered(request) || !request->operation || !request->operation->finish)
 		return answer(request);
 	if (!request->operation->on_worker) {
@@ -194,6 +213,7 @@ static void find_operation(struct request *request, const char *method_name)
 		request->method = methods[i].method;
 		request->method_name = methods[i].name;
 	}
+	request->is_routed = !r;
 	if (r) {
 		reply_error_status(request, error,
 				   r == -ENOENT		      ? 404
@@ -228,9 +248,30 @@ static bool answers_at_once(const struct request *request)
 	       (request->length > BODY_DRAIN_MAX || request_header(request, "Expect"));
 }
 
+/* Over a limit of connections: a clear answer, and one connection less. */
+static bool is_welcome(struct request *request)
+{
+	enum connection_verdict verdict = connection_verdict(request->entry);
+
+	if (verdict == CONNECTION_WELCOME)
+		return true;
+	if (verdict == CONNECTION_OVER_TOTAL)
+		reply_error(request, API_UNAVAILABLE, "too many connections, try again");
+	else
+		reply_error(request, API_TOOMANYREQUESTS,
+			    "too many connections from your address, close some or try again");
+	reply_header(request, "Connection", "close");
+	connections_count_refused(request->server->connections);
+	return false;
+}
+
 static enum MHD_Result on_headers(struct request *request, const char *method_name)
 {
 	request->stage = STAGE_BODY;
+	if (!connection_set_state(request->entry, CONNECTION_BODY))
+		return MHD_NO;
+	if (!is_welcome(request))
+		return answer(request);
 	if (!request_read_framing(request)) {
 		reply_error_status(request, API_UNSUPPORTED, 400,
 				   "the request's length is said twice or wrongly");
@@ -249,6 +290,7 @@ static enum MHD_Result on_headers(struct request *request, const char *method_na
 static enum MHD_Result on_body(struct request *request, const char *bytes, size_t len)
 {
 	request->received += len;
+	request->body_bytes += len;
 	if (request->stage == STAGE_BODY && request->operation && request->operation->body &&
 	    !request_is_answered(request)) {
 		request->operation->body(request, bytes, len);
@@ -299,25 +341,31 @@ static void printf_like(2, 0) on_library_log(void *cls, const char *fmt, va_list
 	log_debug("http: %s", log_escape(shown, sizeof(shown), line, strlen(line)));
 }
 
-/* As many connections as descriptors allow, with some kept for everything else. */
-static unsigned int connection_limit(uint64_t wanted)
+/*
+ * As many connections as descriptors allow, with some kept for everything else. The library
+ * may take some more than that, so that who is over the limit hears it.
+ */
+static uint64_t connection_limit(uint64_t wanted)
 {
 	struct rlimit limit;
 	uint64_t possible;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return (unsigned int)wanted;
+		return wanted;
 	limit.rlim_cur = limit.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &limit))
 		log_debug("the limit of open files stays as it is");
-	possible = limit.rlim_cur > 1024 ? (limit.rlim_cur - 256) / FDS_PER_CONNECTION : 128;
+	possible = limit.rlim_cur > 1024  ? limit.rlim_cur - 256
+		   : limit.rlim_cur > 128 ? limit.rlim_cur - 64
+					  : 64;
+	possible = possible * 8 / (8 * FDS_PER_CONNECTION + 1);
 	if (possible >= wanted)
-		return (unsigned int)wanted;
+		return wanted;
 	log_warning("connections: %llu instead of %llu, since only %llu files may be open; raise "
 		    "LimitNOFILE of the service",
 		    (unsigned long long)possible, (unsigned long long)wanted,
 		    (unsigned long long)limit.rlim_cur);
-	return (unsigned int)possible;
+	return possible;
 }
 
 static int start_daemon(struct server *server, const struct http_options *options)
@@ -328,9 +376,7 @@ static int start_daemon(struct server *server, const struct http_options *option
 					    : 1;
 	struct MHD_OptionItem items[] = {
 		{ MHD_OPTION_LISTEN_SOCKET, server->listen_fd, NULL },
-		{ MHD_OPTION_CONNECTION_LIMIT, (intptr_t)connection_limit(options->connections),
-		  NULL },
-		{ MHD_OPTION_PER_IP_CONNECTION_LIMIT, (intptr_t)options->connections_per_address,
+		{ MHD_OPTION_CONNECTION_LIMIT, (intptr_t)(server->limit + server->limit / 8 + n),
 		  NULL },
 		{ MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)options->idle_timeout_s, NULL },
 		{ MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, NULL },
@@ -344,7 +390,8 @@ static int start_daemon(struct server *server, const struct http_options *option
 			MHD_USE_TURBO | MHD_USE_ERROR_LOG,
 		0, NULL, NULL, on_request, server, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL,
 		MHD_OPTION_URI_LOG_CALLBACK, on_target, server, MHD_OPTION_NOTIFY_COMPLETED,
-		on_completed, server, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
+		on_completed, server, MHD_OPTION_NOTIFY_CONNECTION, connections_notify,
+		server->connections, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
 	if (!server->daemon)
 		return errno ? -errno : -EIO;
 	server->listen_fd = -1;
@@ -355,17 +402,24 @@ int server_start(const struct http_options *options, struct services *services, 
 		 struct problem *problem)
 {
 	struct server *server = calloc(1, sizeof(*server));
+	struct connection_limits limits;
 	int r;
 
 	if (!server)
 		return -ENOMEM;
-	server->services = services;
 	server->access_log = options->access_log;
+	server->services = services;
 	server->listen_fd = listen_open(options->listen, server->address, problem);
 	r = server->listen_fd < 0 ? server->listen_fd : 0;
+	if (!r) {
+		limits = options->limits;
+		limits.total = server->limit = connection_limit(options->limits.total);
+		r = connections_new(&limits, &server->connections);
+	}
 	if (!r)
 		r = workers_new((unsigned int)options->n_workers, &server->workers);
 	if (!r) {
+		monitor_register(services, server);
 		errno = 0;
 		r = start_daemon(server, options);
 		if (r)
@@ -373,6 +427,7 @@ int server_start(const struct http_options *options, struct services *services, 
 	}
 	if (r) {
 		workers_free(server->workers);
+		connections_free(server->connections);
 		if (server->listen_fd >= 0)
 			close(server->listen_fd);
 		free(server);
@@ -387,26 +442,71 @@ const char *server_address(const struct server *server)
 	return server->address;
 }
 
-static void wait_for_zero(const atomic_uint *value, int64_t until_ms)
+void server_configure(struct server *server, const struct http_options *options)
 {
-	while (*value && now_ms() < until_ms) {
-		struct timespec pause = { .tv_nsec = DRAIN_POLL_MS * 1000000L };
+	struct connection_limits limits = options->limits;
 
-		nanosleep(&pause, NULL);
+	if (limits.total > server->limit)
+		limits.total = server->limit;
+	connections_set_limits(server->connections, &limits);
+	server->access_log = options->access_log;
+}
+
+struct connections *server_connections(struct server *server)
+{
+	return server->connections;
+}
+
+unsigned int server_jobs(const struct server *server)
+{
+	return server->n_jobs;
+}
+
+static void nap(void)
+{
+	struct timespec pause = { .tv_nsec = DRAIN_POLL_MS * 1000000L };
+
+	nanosleep(&pause, NULL);
+}
+
+/* Who was let in by the kernel but not yet by us is served, too. */
+static void accept_the_last(struct server *server, int listen_fd)
+{
+	for (;;) {
+		struct sockaddr_storage address;
+		socklen_t len = sizeof(address);
+		int fd = accept4(listen_fd, (struct sockaddr *)&address, &len,
+				 SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0)
+			return;
+		/* It owns the socket from now on, whether it takes it or not. */
+		if (MHD_add_connection(server->daemon, fd, (struct sockaddr *)&address, len) !=
+		    MHD_YES)
+			log_debug("a last connection was not taken");
 	}
 }
 
 void server_stop(struct server *server, int64_t drain_ms)
 {
-	MHD_socket fd = MHD_quiesce_daemon(server->daemon);
+	int64_t until = now_ms() + drain_ms;
+	MHD_socket fd;
 
-	if (fd != MHD_INVALID_SOCKET)
+	server->draining = true;
+	server->services->draining = true;
+	fd = MHD_quiesce_daemon(server->daemon);
+	if (fd != MHD_INVALID_SOCKET) {
+		accept_the_last(server, fd);
 		close(fd);
-	wait_for_zero(&server->n_requests, now_ms() + drain_ms);
+	}
+	while (connections_drain(server->connections) && now_ms() < until)
+		nap();
 	/* A suspended connection would be an error now: let the workers end their jobs. */
 	server->closing = true;
-	wait_for_zero(&server->n_jobs, INT64_MAX);
+	while (server->n_jobs)
+		nap();
 	MHD_stop_daemon(server->daemon);
 	workers_free(server->workers);
+	connections_free(server->connections);
 	free(server);
 }

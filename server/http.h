@@ -4,17 +4,17 @@
  */
 #pragma once
 
+#include "server/connections.h"
 #include "server/request.h"
 
 struct problem;
 
 struct http_options {
-	const char *listen;   /* HOST:PORT; ":PORT" for every address; port 0: a free one */
-	uint64_t n_threads;   /* 0: one a core */
-	uint64_t n_workers;   /* threads that wait for the disk */
-	uint64_t connections; /* at most, all together */
-	uint64_t connections_per_address; /* at most; 0: no limit of its own */
-	uint64_t idle_timeout_s;	  /* of a connection on which nothing happens */
+	const char *listen; /* HOST:PORT; ":PORT" for every address; port 0: a free one */
+	uint64_t n_threads; /* 0: one a core */
+	uint64_t n_workers; /* threads that wait for the disk */
+	struct connection_limits limits;
+	uint64_t idle_timeout_s; /* of a connection on which nothing happens */
 	bool access_log;
 };
 
@@ -29,8 +29,17 @@ int server_start(const struct http_options *options, struct services *services, 
 /** server_address() - "HOST:PORT" that it listens on. Borrowed. */
 const char *server_address(const struct server *server);
 
+/** server_configure() - take over what may change at run time: limits, access log. */
+void server_configure(struct server *server, const struct http_options *options);
+
+/** server_connections() - its table of connections. Borrowed. */
+struct connections *server_connections(struct server *server);
+
+/** server_jobs() - how many requests workers have or will get. */
+unsigned int server_jobs(const struct server *server);
+
 /**
- * server_stop() - take no more connections, give requests in flight @drain_ms to end, then
- * close everything. Blocks.
+ * server_stop() - take no more connections, end each connection after its answer and the
+ * idle ones at once; what is left after @drain_ms is closed. Blocks.
  */
 void server_stop(struct server *server, int64_t drain_ms);

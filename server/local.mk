@@ -5,6 +5,7 @@ noinst_LIBRARIES += %D%/libserver.a
 	%D%/blob.c \
 	%D%/blob_upload.c \
 	%D%/collector.c %D%/collector.h \
+	%D%/connections.c %D%/connections.h %D%/connections-internal.h \
 	%D%/content.c %D%/content.h \
 	%D%/digestset.c %D%/digestset.h \
 	%D%/errors.c %D%/errors.h \
@@ -16,6 +17,8 @@ noinst_LIBRARIES += %D%/libserver.a
 	%D%/listing.c \
 	%D%/manifest.c %D%/manifest.h \
 	%D%/manifest_http.c \
+	%D%/metrics.c %D%/metrics.h \
+	%D%/monitor.c %D%/monitor.h \
 	%D%/negotiate.c %D%/negotiate.h \
 	%D%/operations.c %D%/operations.h \
 	%D%/options.c %D%/options.h \
@@ -32,6 +35,7 @@ noinst_LIBRARIES += %D%/libserver.a
 	%D%/store_repository.c \
 	%D%/store_walk.c \
 	%D%/upload.c %D%/upload.h \
+	%D%/watchdog.c \
 	%D%/workers.c %D%/workers.h
 
 LIBSERVER_LIBS = %D%/libserver.a $(LIBINTINODE_LIBS) $(MHD_LIBS) $(LMDB_LIBS)

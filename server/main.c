@@ -23,6 +23,8 @@ struct program {
 	struct services services;
 	struct server *server;
 	struct recovery *recovery; /* owned */
+	int argc;
+	char **argv;
 };
 
 static int sigbus_root_fd = -1;
@@ -122,6 +124,57 @@ static int write_port_file(const struct program *program, struct problem *proble
 	return r ? problem_set(problem, r, "%s: cannot be written: %s", path, strerror(-r)) : 0;
 }
 
+/* ---- SIGHUP ---- */
+
+static int reload_settings(struct program *program, const struct options *fresh,
+			   struct problem *problem)
+{
+	struct options *options = &program->options;
+
+	(void)problem;
+	log_set_level(fresh->level);
+	server_configure(program->server, &fresh->http);
+	program->services.body_memory_max = fresh->body_memory;
+	options->drain_s = fresh->drain_s;
+	options->upload_ttl_s = fresh->upload_ttl_s;
+	return 0;
+}
+
+/*
+ * Who takes over new settings in a running server, in this order. One that fails keeps what it
+ * has and says why; the others go on.
+ */
+static int (*const reloads[])(struct program *program, const struct options *fresh,
+			      struct problem *problem) = {
+	reload_settings,
+};
+
+static void reload(struct program *program)
+{
+	struct options fresh;
+	enum options_result result;
+	struct problem problem = { "" };
+	bool failed = false;
+	int r = options_read(program->argc, program->argv, &fresh, &result, &problem);
+
+	if (r) {
+		log_error("reload: %s; the settings stay as they were", problem_text(&problem, r));
+		options_free(&fresh);
+		return;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(reloads); i++) {
+		problem.text[0] = '\0';
+		r = reloads[i](program, &fresh, &problem);
+		if (r)
+			log_error("reload: %s; this part stays as it was",
+				  problem_text(&problem, r));
+		failed = failed || r;
+	}
+	options_restart_needed(&program->options, &fresh);
+	log_info("settings read again%s", failed ? ", but not all of them apply" : "");
+	options_free(&fresh);
+}
+
 static void wait_for_end(struct program *program, const sigset_t *signals)
 {
 	static const struct timespec period = { .tv_sec = HOUSEKEEPING_S };
@@ -132,7 +185,7 @@ static void wait_for_end(struct program *program, const sigset_t *signals)
 		if (got == SIGTERM || got == SIGINT)
 			return;
 		if (got == SIGHUP)
-			log_info("SIGHUP: settings are read at start-up only");
+			reload(program);
 		if (got < 0 && errno == EAGAIN) {
 			uploads_expire(program->services.uploads,
 				       (int64_t)program->options.upload_ttl_s);
@@ -172,6 +225,8 @@ int main(int argc, char **argv)
 	int r, status;
 
 	log_init("intinode-serve", LOG_LEVEL_INFO);
+	program.argc = argc;
+	program.argv = argv;
 	r = options_read(argc, argv, &program.options, &result, &problem);
 	if (r) {
 		log_error("%s", problem_text(&problem, r));

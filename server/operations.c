@@ -59,6 +59,11 @@ static const struct operation operations[] = {
 	{ .endpoint = ENDPOINT_REFERRERS,
 	  .methods = METHOD_GET | METHOD_HEAD,
 	  .begin = referrers_begin },
+	{ .endpoint = ENDPOINT_METRICS,
+	  .methods = METHOD_GET | METHOD_HEAD,
+	  .begin = metrics_begin },
+	{ .endpoint = ENDPOINT_HEALTH, .methods = METHOD_GET | METHOD_HEAD, .begin = health_begin },
+	{ .endpoint = ENDPOINT_READY, .methods = METHOD_GET | METHOD_HEAD, .begin = ready_begin },
 };
 
 const struct operation *operation_find(enum endpoint endpoint, enum method method)

@@ -26,6 +26,10 @@ void manifest_put_body(struct request *request, const char *bytes, size_t len);
 void manifest_put_finish(struct request *request);
 void manifest_delete_finish(struct request *request);
 
+void metrics_begin(struct request *request);
+void health_begin(struct request *request);
+void ready_begin(struct request *request);
+
 void tags_begin(struct request *request);
 void catalog_begin(struct request *request);
 void referrers_begin(struct request *request);

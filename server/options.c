@@ -27,9 +27,15 @@ static const struct config_option config_table[] = {
 	       "seconds for requests in flight when stopping"),
 	OPTION("log", "level", CONFIG_STRING, log_level, 0, 0, "error, warning, info or debug"),
 	OPTION("log", "access", CONFIG_BOOL, http.access_log, 0, 0, "a line for each request"),
-	OPTION("limits", "connections", CONFIG_NUMBER, http.connections, 16, 1000000, "at most"),
-	OPTION("limits", "connections-per-address", CONFIG_NUMBER, http.connections_per_address, 0,
-	       1000000, "0: no limit of its own"),
+	OPTION("limits", "connections", CONFIG_NUMBER, http.limits.total, 16, 1000000, "at most"),
+	OPTION("limits", "connections-per-address", CONFIG_NUMBER, http.limits.per_address, 0,
+	       1000000, "0: half of all"),
+	OPTION("limits", "header-timeout", CONFIG_NUMBER, http.limits.header_timeout_s, 1, 3600,
+	       "seconds for the head of a request"),
+	OPTION("limits", "min-rate", CONFIG_NUMBER, http.limits.min_rate, 0, 1000000000,
+	       "bytes a second of a body or an answer; 0: none"),
+	OPTION("limits", "rate-window", CONFIG_NUMBER, http.limits.rate_window_s, 1, 3600,
+	       "seconds over which that is measured"),
 	OPTION("limits", "idle-timeout", CONFIG_NUMBER, http.idle_timeout_s, 1, 86400, "seconds"),
 	OPTION("limits", "body-memory", CONFIG_SIZE, body_memory, 16 << 20, 0,
 	       "of all request bodies that are being collected"),
@@ -111,7 +117,10 @@ static int set_defaults(struct options *out)
 {
 	*out = (struct options){
 		.http = { .n_workers = 16,
-			  .connections = 8192,
+			  .limits = { .total = 16384,
+				      .header_timeout_s = 10,
+				      .min_rate = 1000,
+				      .rate_window_s = 10 },
 			  .idle_timeout_s = 60,
 			  .access_log = true },
 		.drain_s = 10,
@@ -211,6 +220,64 @@ int options_read(int argc, char **argv, struct options *out, enum options_result
 	out->http.listen = out->listen;
 	out->collector.untagged_s = out->untagged_s ? (int64_t)out->untagged_s : GC_NEVER;
 	return r;
+}
+
+/* What main.c and the modules it tells of a reload take over in a running server. */
+static const char *const live_keys[] = {
+	"log level",
+	"log access",
+	"server drain",
+	"limits connections",
+	"limits connections-per-address",
+	"limits header-timeout",
+	"limits min-rate",
+	"limits rate-window",
+	"limits body-memory",
+	"uploads expire",
+};
+
+static bool is_live(const struct config_option *option)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s %s", option->section, option->key);
+	for (size_t i = 0; i < ARRAY_SIZE(live_keys); i++) {
+		if (!strcmp(live_keys[i], name))
+			return true;
+	}
+	return false;
+}
+
+static bool is_same(const struct config_option *option, const void *a, const void *b)
+{
+	const void *x = (const char *)a + option->offset, *y = (const char *)b + option->offset;
+
+	switch (option->type) {
+	case CONFIG_STRING: {
+		const char *s = *(char *const *)x, *t = *(char *const *)y;
+
+		return s == t || (s && t && !strcmp(s, t));
+	}
+	case CONFIG_BOOL:
+		return *(const bool *)x == *(const bool *)y;
+	case CONFIG_NUMBER:
+	case CONFIG_SIZE:
+		return *(const uint64_t *)x == *(const uint64_t *)y;
+	case CONFIG_CALL:
+		break;
+	}
+	return true; /* its module knows */
+}
+
+void options_restart_needed(const struct options *now, const struct options *fresh)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(config_table); i++) {
+		const struct config_option *option = &config_table[i];
+
+		if (!is_live(option) && !is_same(option, now, fresh))
+			log_warning("[%s] %s: the new value needs a restart", option->section,
+				    option->key);
+	}
 }
 
 void options_free(struct options *options)

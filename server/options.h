@@ -36,4 +36,9 @@ enum options_result { OPTIONS_RUN, OPTIONS_EXIT };
  */
 int options_read(int argc, char **argv, struct options *out, enum options_result *result,
 		 struct problem *problem) must_check;
+
+/**
+ * options_restart_needed() - log each setting that differs but is only read at start-up.
+ */
+void options_restart_needed(const struct options *now, const struct options *fresh);
 void options_free(struct options *options);

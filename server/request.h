@@ -16,6 +16,7 @@
 #include <microhttpd.h>
 #include <stdatomic.h>
 
+#include "server/connections.h"
 #include "server/index.h"
 #include "server/route.h"
 #include "server/store.h"
@@ -66,9 +67,10 @@ struct services {
 	struct index *index;
 	struct uploads *uploads;
 	struct collector *collector;
-	struct packer *packer;	  /* NULL: blobs stay as they came */
-	uint64_t body_memory_max; /* of all body buffers together */
+	struct packer *packer;		       /* NULL: blobs stay as they came */
+	atomic_uint_least64_t body_memory_max; /* of all body buffers together */
 	atomic_uint_least64_t body_memory;
+	atomic_bool draining; /* the server ends */
 };
 
 enum request_stage {
@@ -84,9 +86,11 @@ struct request {
 	struct server *server;		   /* borrowed */
 	struct services *services;	   /* borrowed */
 	struct MHD_Connection *connection; /* borrowed */
+	struct connection *entry;	   /* borrowed: of the table of connections; may be NULL */
 	char *target;			   /* owned: as it came, for the log */
 	char *parsed;			   /* owned: route points into it */
 	struct route route;
+	bool is_routed; /* the route is one */
 	enum method method;
 	const char *method_name;
 	const struct operation *operation; /* NULL: none fits */
@@ -96,6 +100,7 @@ struct request {
 	uint64_t length;   /* Content-Length */
 	uint64_t received; /* of the body; while draining: dropped */
 	uint64_t drain_max;
+	uint64_t body_bytes; /* all that came */
 	/* The body, as far as it is collected. */
 	char *body; /* owned */
 	size_t body_len, body_size;

@@ -191,6 +191,19 @@ static int parse_repository_path(const char *path, struct route *out, enum api_e
 	return r;
 }
 
+static int parse_monitor_path(const char *path, struct route *out)
+{
+	if (!strcmp(path, "/metrics"))
+		out->endpoint = ENDPOINT_METRICS;
+	else if (!strcmp(path, "/healthz"))
+		out->endpoint = ENDPOINT_HEALTH;
+	else if (!strcmp(path, "/readyz"))
+		out->endpoint = ENDPOINT_READY;
+	else
+		return -ENOENT;
+	return 0;
+}
+
 int route_parse(char *target, struct route *out, enum api_error *error, const char **why)
 {
 	char *query = strchr(target, '?');
@@ -214,7 +227,7 @@ int route_parse(char *target, struct route *out, enum api_error *error, const ch
 		return 0;
 	}
 	if (strncmp(target, "/v2/", 4))
-		return -ENOENT;
+		return parse_monitor_path(target, out);
 	if (!strcmp(target + 4, "_catalog")) {
 		out->endpoint = ENDPOINT_CATALOG;
 		return 0;

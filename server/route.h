@@ -19,6 +19,10 @@ enum endpoint {
 	ENDPOINT_MANIFEST,  /* /v2/NAME/manifests/REFERENCE */
 	ENDPOINT_TAGS,	    /* /v2/NAME/tags/list */
 	ENDPOINT_REFERRERS, /* /v2/NAME/referrers/DIGEST */
+	/* The server itself; none of them names anything stored. */
+	ENDPOINT_METRICS, /* /metrics */
+	ENDPOINT_HEALTH,  /* /healthz */
+	ENDPOINT_READY,	  /* /readyz */
 };
 
 enum {

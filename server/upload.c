@@ -184,6 +184,16 @@ int uploads_new(struct store *store, struct uploads **out)
 	return 0;
 }
 
+unsigned int uploads_count(struct uploads *uploads)
+{
+	unsigned int n;
+
+	pthread_mutex_lock(&uploads->lock);
+	n = (unsigned int)uploads->n;
+	pthread_mutex_unlock(&uploads->lock);
+	return n;
+}
+
 void uploads_free(struct uploads *uploads)
 {
 	if (!uploads)

@@ -23,6 +23,9 @@ enum {
 int uploads_new(struct store *store, struct uploads **out) must_check;
 void uploads_free(struct uploads *uploads);
 
+/** uploads_count() - how many sessions there are. */
+unsigned int uploads_count(struct uploads *uploads);
+
 /** uploads_expire() - drop sessions that no request used for @ttl_s. Blocks for the disk. */
 void uploads_expire(struct uploads *uploads, int64_t ttl_s);
 

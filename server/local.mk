@@ -2,13 +2,23 @@
 noinst_LIBRARIES += %D%/libserver.a
 
 %C%_libserver_a_SOURCES = \
+	%D%/admin.c %D%/admin.h \
+	%D%/admin_request.c %D%/admin_request.h \
+	%D%/admin_run.c %D%/admin_run.h \
 	%D%/blob.c \
 	%D%/blob_upload.c \
 	%D%/collector.c %D%/collector.h \
+	%D%/commands.c %D%/commands.h %D%/commands-internal.h \
+	%D%/commands_ask.c \
 	%D%/connections.c %D%/connections.h %D%/connections-internal.h \
 	%D%/content.c %D%/content.h \
 	%D%/digestset.c %D%/digestset.h \
 	%D%/errors.c %D%/errors.h \
+	%D%/fsck.c %D%/fsck.h %D%/fsck-internal.h \
+	%D%/fsck_blobs.c \
+	%D%/fsck_index.c \
+	%D%/fsck_manifest.c \
+	%D%/fsck_repositories.c \
 	%D%/gc.c %D%/gc.h \
 	%D%/http.c %D%/http.h \
 	%D%/index.c %D%/index.h %D%/index_env.c %D%/index_internal.h \
@@ -24,6 +34,7 @@ noinst_LIBRARIES += %D%/libserver.a
 	%D%/options.c %D%/options.h \
 	%D%/pack.c %D%/pack.h %D%/pack_format.h %D%/pack_read.c \
 	%D%/packer.c %D%/packer.h \
+	%D%/quarantine.c %D%/quarantine.h \
 	%D%/range.c %D%/range.h \
 	%D%/recovery.c %D%/recovery.h \
 	%D%/reply.c \
@@ -32,6 +43,7 @@ noinst_LIBRARIES += %D%/libserver.a
 	%D%/store.c %D%/store.h \
 	%D%/store_blob.c \
 	%D%/store_health.c \
+	%D%/storestat.c %D%/storestat.h \
 	%D%/store_repository.c \
 	%D%/store_walk.c \
 	%D%/upload.c %D%/upload.h \

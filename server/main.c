@@ -11,7 +11,9 @@
 #include <time.h>
 
 #include "lib/log.h"
+#include "server/admin.h"
 #include "server/collector.h"
+#include "server/commands.h"
 #include "server/options.h"
 #include "server/packer.h"
 #include "server/recovery.h"
@@ -23,6 +25,7 @@ struct program {
 	struct services services;
 	struct server *server;
 	struct recovery *recovery; /* owned */
+	struct admin *admin;	   /* owned */
 	int argc;
 	char **argv;
 };
@@ -102,6 +105,7 @@ static void close_services(struct program *program)
 	struct services *services = &program->services;
 	bool in_step;
 
+	admin_stop(program->admin);
 	in_step = recovery_free(program->recovery);
 	collector_free(services->collector);
 	packer_free(services->packer);
@@ -199,6 +203,8 @@ static int serve(struct program *program, const sigset_t *signals, struct proble
 	int r = open_services(program, problem);
 
 	if (!r)
+		r = admin_start(&program->services, &program->admin, problem);
+	if (!r)
 		r = server_start(&program->options.http, &program->services, &program->server,
 				 problem);
 	if (!r) {
@@ -225,6 +231,8 @@ int main(int argc, char **argv)
 	int r, status;
 
 	log_init("intinode-serve", LOG_LEVEL_INFO);
+	if (argc > 1 && commands_has(argv[1]))
+		return commands_run(argc - 1, argv + 1);
 	program.argc = argc;
 	program.argv = argv;
 	r = options_read(argc, argv, &program.options, &result, &problem);

@@ -108,8 +108,7 @@ int manifest_record_index(struct index_txn *txn, const char *repository,
 			 record->descriptor, strlen(record->descriptor));
 }
 
-/* Layers that the producer says others must fetch elsewhere. */
-static bool is_foreign(const struct oci_descriptor *layer)
+bool manifest_layer_is_foreign(const struct oci_descriptor *layer)
 {
 	return strstr(layer->media_type, ".nondistributable.") ||
 	       strstr(layer->media_type, ".foreign.");
@@ -130,7 +129,7 @@ const struct digest *manifest_missing(struct store *store, const char *repositor
 	for (size_t i = 0; i < document->n_entries; i++) {
 		const struct oci_descriptor *entry = &document->entries[i];
 
-		if (document->kind == OCI_KIND_MANIFEST && is_foreign(entry))
+		if (document->kind == OCI_KIND_MANIFEST && manifest_layer_is_foreign(entry))
 			continue;
 		if (document->kind == OCI_KIND_INDEX &&
 		    has(store, repository, STORE_MANIFESTS, &entry->digest))

@@ -39,6 +39,9 @@ int manifest_record_index(struct index_txn *txn, const char *repository,
 			  const struct digest *digest,
 			  const struct manifest_record *record) must_check;
 
+/** manifest_layer_is_foreign() - does the producer say that others must fetch it elsewhere? */
+bool manifest_layer_is_foreign(const struct oci_descriptor *layer);
+
 /**
  * manifest_missing() - the first thing that @document names and the repository lacks. Layers
  * that may not be distributed, and the subject, need not be there. What is there has a new

@@ -57,6 +57,7 @@ static const struct config_option config_table[] = {
 
 static const char help_text[] =
 	"Usage: intinode-serve --listen HOST:PORT --store DIR\n"
+	"       intinode-serve stat|fsck|gc [--help] [OPTION]...\n"
 	"\n"
 	"An OCI registry: skopeo, podman, docker, containerd and intinode push to it and pull\n"
 	"from it. Nothing else needs to be set up; what was acknowledged is on disk.\n"
@@ -76,6 +77,11 @@ static const char help_text[] =
 	"  intinode-serve --listen 127.0.0.1:5000 --store /tmp/store &\n"
 	"  skopeo copy --dest-tls-verify=false oci:DIR:TAG docker://127.0.0.1:5000/name:tag\n"
 	"  curl http://127.0.0.1:5000/v2/_catalog\n"
+	"\n"
+	"The store, also while it is served:\n"
+	"  intinode-serve stat   what is in it\n"
+	"  intinode-serve fsck   check everything, and repair\n"
+	"  intinode-serve gc     remove what nothing refers to\n"
 	"\n"
 	"SIGTERM ends it when requests in flight are done. More: man intinode-serve\n";
 

@@ -12,6 +12,8 @@
  *         _tags/<tag>                                digest of the manifest
  *     STORE/uploads/<id>, <id>.repository            upload sessions that got data
  *     STORE/index/                                   LMDB (index.h)
+ *     STORE/control                                  socket of the running server (admin.h)
+ *     STORE/quarantine/                              what fsck took away (quarantine.h)
  *
  * Order of a publish: content is synced before it gets a name, the name (its directory)
  * before the repository's link, the link before a tag. Each call below returns after its own
@@ -138,6 +140,10 @@ struct blob_entry {
 int store_each_blob(const struct store *store,
 		    int (*visit)(void *context, const struct blob_entry *entry),
 		    void *context) must_check;
+
+/** store_parse_blob_name() - sets digest, packed and name of @out. Return: is it one? */
+bool store_parse_blob_name(const char *name, enum digest_algorithm algorithm,
+			   struct blob_entry *out) must_check;
 
 /**
  * store_has_room() - could @size_bytes more fit on the disk, and leave what is to be left?

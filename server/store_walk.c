@@ -12,7 +12,8 @@ struct walk {
 };
 
 /* "<hex>" or "<hex>.zst"; anything else is no blob's name. */
-static bool parse_name(const char *name, enum digest_algorithm algorithm, struct blob_entry *out)
+bool store_parse_blob_name(const char *name, enum digest_algorithm algorithm,
+			   struct blob_entry *out)
 {
 	size_t len = strcspn(name, ".");
 
@@ -31,7 +32,7 @@ static int walk_shard(const struct walk *walk, enum digest_algorithm algorithm, 
 		struct blob_entry entry = { .dirfd = dirfd(dir) };
 		struct stat st;
 
-		if (!parse_name(file->d_name, algorithm, &entry))
+		if (!store_parse_blob_name(file->d_name, algorithm, &entry))
 			continue;
 		if (fstatat(entry.dirfd, entry.name, &st, AT_SYMLINK_NOFOLLOW)) {
 			r = errno == ENOENT ? 0 : -errno;

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Owns what fsck says of manifests and tags. A manifest's link can be made again from the
+ * manifest, since its type stands in it; a manifest cannot be made again from anything.
+ */
+#include <string.h>
+
+#include "lib/log.h"
+#include "lib/registry.h"
+#include "server/fsck-internal.h"
+#include "server/manifest.h"
+
+/* The text that the link of the manifest @bytes should have. Return: 0, -EBADMSG, -errno. */
+static int make_link_text(const char *bytes, size_t len, const char *media_type,
+			  const struct digest *digest, struct oci_document *document, char **out)
+{
+	cleanup_manifest_record struct manifest_record record = { .media_type = NULL };
+	int r = oci_document_parse(bytes, len, media_type, document, NULL);
+
+	if (r)
+		return r == -ENOMEM ? r : -EBADMSG;
+	r = manifest_record_make(document, digest, len, &record);
+	if (r)
+		return r;
+	*out = manifest_record_text(&record);
+	return *out ? 0 : -ENOMEM;
+}
+
+/* As above, by the type that stands in the manifest itself. */
+static int make_link_alone(const char *bytes, size_t len, const struct digest *digest, char **out)
+{
+	cleanup_oci_document struct oci_document document = { .json = NULL };
+	cleanup_json json_t *value = NULL;
+	const char *type;
+	int r = json_parse(bytes, len, &value, NULL);
+
+	if (r)
+		return r;
+	type = json_get_string(value, "mediaType");
+	if (!type)
+		type = json_object_get(value, "manifests") ? OCI_MEDIA_INDEX : OCI_MEDIA_MANIFEST;
+	return make_link_text(bytes, len, type, digest, &document, out);
+}
+
+static int read_manifest(struct store *store, const struct digest *digest, char **bytes,
+			 size_t *len)
+{
+	cleanup_blob struct blob blob = { .fd = -1 };
+	int r = store_open_blob(store, digest, &blob);
+
+	if (!r)
+		r = blob_read_all(&blob, MANIFEST_SIZE_MAX, bytes);
+	*len = blob.size_bytes;
+	return r == -EFBIG ? -EBADMSG : r;
+}
+
+/* The text of a link that was lost, from content that has its digest. */
+static int remake_link(struct store *store, const struct digest *digest, char **out)
+{
+	cleanup_free char *bytes = NULL;
+	struct digest there;
+	size_t len;
+	int r = read_manifest(store, digest, &bytes, &len);
+
+	if (!r)
+		r = digest_compute(digest->algorithm, bytes, len, &there);
+	if (!r && !digest_equal(&there, digest))
+		r = -EBADMSG;
+	return r ? r : make_link_alone(bytes, len, digest, out);
+}
+
+static int write_link(struct fsck_repository *repository, const struct digest *digest,
+		      const char *text)
+{
+	return store_add_link(repository->fsck->store, repository->name, STORE_MANIFESTS, digest,
+			      text, strlen(text));
+}
+
+static int quarantine(struct fsck_repository *repository, int dirfd, const char *where,
+		      const char *file)
+{
+	cleanup_free char *label = format_text("%s+%s+%s", repository->name, where, file);
+
+	repository->fsck->index_stale = repository->fsck->options->repair;
+	return label ? fsck_quarantine(repository->fsck, dirfd, file, label) : -ENOMEM;
+}
+
+/* ---- Manifests ---- */
+
+static int bad_link(struct fsck_repository *repository, int dirfd, const char *file,
+		    const struct digest *digest)
+{
+	struct store *store = repository->fsck->store;
+	cleanup_free char *link = NULL;
+	char text[DIGEST_TEXT_SIZE];
+	int r = remake_link(store, digest, &link);
+
+	if (r && r != -EBADMSG)
+		return r == -ENOENT ? 0 : r;
+	store_lock_repository(store, repository->name);
+	r = quarantine(repository, dirfd, "_manifests", file);
+	if (!r && link)
+		r = write_link(repository, digest, link);
+	store_unlock_repository(store, repository->name);
+	if (r == -ENOENT)
+		return 0;
+	digest_format(digest, text);
+	if (!link)
+		return fsck_found(repository->fsck, "bad-manifest", repository->name, text, r,
+				  "it is linked as a manifest, and is none");
+	return fsck_found(repository->fsck, "bad-link", repository->name, text, r,
+			  "the link of this manifest does not say what the manifest is");
+}
+
+/* Only the first: an image that lacks one thing needs to be pushed again anyhow. */
+static const struct digest *first_missing(struct fsck_repository *repository,
+					  const struct oci_document *document)
+{
+	bool is_manifest = document->kind == OCI_KIND_MANIFEST;
+	struct store *store = repository->fsck->store;
+	const char *name = repository->name;
+
+	if (is_manifest && (!store_has_link(store, name, STORE_LAYERS, &document->config.digest) ||
+			    !store_has_blob(store, &document->config.digest)))
+		return &document->config.digest;
+	for (size_t i = 0; i < document->n_entries; i++) {
+		const struct oci_descriptor *entry = &document->entries[i];
+
+		if (is_manifest && manifest_layer_is_foreign(entry))
+			continue;
+		if (store_has_blob(store, &entry->digest) &&
+		    (store_has_link(store, name, STORE_LAYERS, &entry->digest) ||
+		     (!is_manifest &&
+		      store_has_link(store, name, STORE_MANIFESTS, &entry->digest))))
+			continue;
+		return &entry->digest;
+	}
+	return NULL;
+}
+
+static int check_references(struct fsck_repository *repository, const struct digest *digest,
+			    const struct oci_document *document)
+{
+	char text[DIGEST_TEXT_SIZE], missing_text[DIGEST_TEXT_SIZE];
+	cleanup_free char *what = NULL;
+	const struct digest *missing;
+	int r = 0;
+
+	if (document->kind == OCI_KIND_MANIFEST)
+		r = digest_set_add(&repository->named, &document->config.digest);
+	for (size_t i = 0; !r && i < document->n_entries; i++)
+		r = digest_set_add(&repository->named, &document->entries[i].digest);
+	if (r)
+		return r;
+	missing = first_missing(repository, document);
+	/* A delete takes a manifest before the collection takes what it named. */
+	if (!missing ||
+	    !store_has_link(repository->fsck->store, repository->name, STORE_MANIFESTS, digest))
+		return 0;
+	what = format_text("this manifest names %s, which the repository does not have; push it "
+			   "again, or delete the manifest",
+			   digest_format(missing, missing_text));
+	return what ? fsck_found(repository->fsck, "missing-reference", repository->name,
+				 digest_format(digest, text), -EAGAIN, what)
+		    : -ENOMEM;
+}
+
+static int missing_manifest(struct fsck_repository *repository, const struct digest *digest)
+{
+	struct store *store = repository->fsck->store;
+	char text[DIGEST_TEXT_SIZE];
+
+	repository->unreadable = true;
+	if (store_has_blob(store, digest) ||
+	    !store_has_link(store, repository->name, STORE_MANIFESTS, digest))
+		return 0;
+	return fsck_found(repository->fsck, "missing-content", repository->name,
+			  digest_format(digest, text), -EAGAIN,
+			  "the content of this manifest is not there; push it again, or delete it");
+}
+
+int fsck_manifest(struct fsck_repository *repository, int dirfd, const char *file,
+		  const struct digest *digest)
+{
+	cleanup_oci_document struct oci_document document = { .json = NULL };
+	cleanup_free char *link = NULL, *type = NULL, *bytes = NULL, *wanted = NULL;
+	struct store *store = repository->fsck->store;
+	size_t len;
+	int r = store_read_link(store, repository->name, STORE_MANIFESTS, digest, &link);
+
+	if (r)
+		return r == -ENOENT ? 0 : r;
+	repository->fsck->report->n_manifests++;
+	r = read_manifest(store, digest, &bytes, &len);
+	if (r == -ENOENT)
+		return missing_manifest(repository, digest);
+	if (r == -EBADMSG || r == -EIO) { /* said by the check of blobs */
+		repository->unreadable = true;
+		return 0;
+	}
+	type = r ? NULL : strdup(link);
+	if (!r && !type)
+		r = -ENOMEM;
+	if (!r)
+		r = make_link_text(bytes, len, manifest_media_type(type), digest, &document,
+				   &wanted);
+	if (r == -EBADMSG) {
+		repository->unreadable = true;
+		return bad_link(repository, dirfd, file, digest);
+	}
+	if (r)
+		return r;
+	/* The link was read without its last newline. */
+	if (strncmp(link, wanted, strlen(link)) || strlen(link) + 1 != strlen(wanted)) {
+		r = bad_link(repository, dirfd, file, digest);
+		if (r)
+			return r;
+	}
+	return check_references(repository, digest, &document);
+}
+
+/* ---- Tags ---- */
+
+static int bad_tag(struct fsck_repository *repository, int dirfd, const char *tag, const char *kind,
+		   const char *text)
+{
+	int r = quarantine(repository, dirfd, "_tags", tag);
+
+	return r == -ENOENT ? 0
+			    : fsck_found(repository->fsck, kind, repository->name, tag, r, text);
+}
+
+static int check_tag(struct fsck_repository *repository, int dirfd, const char *tag)
+{
+	struct fsck *fsck = repository->fsck;
+	cleanup_free char *link = NULL;
+	struct digest digest;
+	int r = store_get_tag(fsck->store, repository->name, tag, &digest);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r == -EBADMSG)
+		return bad_tag(repository, dirfd, tag, "bad-tag",
+			       "the file of this tag does not hold a digest; push the tag again");
+	if (r || store_has_link(fsck->store, repository->name, STORE_MANIFESTS, &digest))
+		return r;
+	r = remake_link(fsck->store, &digest, &link);
+	if (r == -ENOENT || r == -EBADMSG)
+		return bad_tag(repository, dirfd, tag, "dangling-tag",
+			       "the manifest of this tag is not there; push the tag again");
+	if (r)
+		return r;
+	r = -EAGAIN;
+	if (fsck->options->repair) {
+		fsck->index_stale = true;
+		r = write_link(repository, &digest, link);
+	}
+	return fsck_found(fsck, "dangling-tag", repository->name, tag, r,
+			  "the repository does not have the manifest of this tag");
+}
+
+int fsck_tag(struct fsck_repository *repository, int dirfd, const char *tag)
+{
+	int r;
+
+	repository->fsck->report->n_tags++;
+	store_lock_repository(repository->fsck->store, repository->name);
+	r = check_tag(repository, dirfd, tag);
+	store_unlock_repository(repository->fsck->store, repository->name);
+	return r;
+}

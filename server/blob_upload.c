@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "server/authorize.h"
 #include "server/operations.h"
 #include "server/packer.h"
 #include "server/range.h"
@@ -170,7 +171,10 @@ static void mount(struct request *request)
 	struct store *store = request->services->store;
 	int r;
 
-	if ((from && *from && !store_has_link(store, from, STORE_LAYERS, &request->digest)) ||
+	/* Knowing a digest is no right to its content: it must be in sight somewhere. */
+	if ((from && *from ? !request_may(request, from, ACTION_PULL) ||
+				     !store_has_link(store, from, STORE_LAYERS, &request->digest)
+			   : !request_sees_all(request)) ||
 	    store_renew_blob(store, &request->digest)) {
 		/* nothing to mount: the client uploads it */
 		start_session(request, true);

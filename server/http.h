@@ -16,6 +16,7 @@ struct http_options {
 	struct connection_limits limits;
 	uint64_t idle_timeout_s; /* of a connection on which nothing happens */
 	bool access_log;
+	struct tls *tls; /* borrowed; NULL: plain HTTP */
 };
 
 /**

@@ -8,6 +8,7 @@
 #include "lib/json.h"
 #include "lib/oci.h"
 #include "lib/registry.h"
+#include "server/authorize.h"
 #include "server/manifest.h"
 #include "server/operations.h"
 
@@ -20,6 +21,7 @@ struct page {
 	const char *type; /* referrers: only these; may be NULL */
 	char last[TAG_MAX + REPOSITORY_MAX + 1];
 	bool more;
+	const struct request *hides; /* catalog: whose rights decide what is shown; or NULL */
 };
 
 /* Return: false when the answer is an error. */
@@ -53,6 +55,9 @@ static int add_name(void *context, const struct index_row *row)
 {
 	struct page *page = context;
 
+	/* What he may not pull is not there for him. */
+	if (page->hides && !request_may(page->hides, row->name, ACTION_PULL))
+		return 0;
 	if (json_array_size(page->names) >= page->max) {
 		page->more = page->max > 0;
 		return 1;
@@ -122,7 +127,7 @@ void tags_begin(struct request *request)
 
 void catalog_begin(struct request *request)
 {
-	struct page page = { .max = 0 };
+	struct page page = { .hides = request_sees_all(request) ? NULL : request };
 
 	if (!index_answers(request) || !read_page_size(request, &page) ||
 	    !fill_page(request, INDEX_REPOSITORIES, NULL, &page))

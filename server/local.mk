@@ -5,6 +5,8 @@ noinst_LIBRARIES += %D%/libserver.a
 	%D%/admin.c %D%/admin.h \
 	%D%/admin_request.c %D%/admin_request.h \
 	%D%/admin_run.c %D%/admin_run.h \
+	%D%/access.c %D%/access.h \
+	%D%/authorize.c %D%/authorize.h \
 	%D%/blob.c \
 	%D%/blob_upload.c \
 	%D%/collector.c %D%/collector.h \
@@ -12,6 +14,7 @@ noinst_LIBRARIES += %D%/libserver.a
 	%D%/commands_ask.c \
 	%D%/connections.c %D%/connections.h %D%/connections-internal.h \
 	%D%/content.c %D%/content.h \
+	%D%/daemon.c \
 	%D%/digestset.c %D%/digestset.h \
 	%D%/errors.c %D%/errors.h \
 	%D%/fsck.c %D%/fsck.h %D%/fsck-internal.h \
@@ -20,9 +23,11 @@ noinst_LIBRARIES += %D%/libserver.a
 	%D%/fsck_manifest.c \
 	%D%/fsck_repositories.c \
 	%D%/gc.c %D%/gc.h \
-	%D%/http.c %D%/http.h \
+	%D%/htpasswd.c %D%/htpasswd.h \
+	%D%/http.c %D%/http.h %D%/http_internal.h \
 	%D%/index.c %D%/index.h %D%/index_env.c %D%/index_internal.h \
 	%D%/index_rebuild.c %D%/index_rebuild.h \
+	%D%/jwt.c %D%/jwt.h \
 	%D%/listen.c %D%/listen.h \
 	%D%/listing.c \
 	%D%/manifest.c %D%/manifest.h \
@@ -40,17 +45,19 @@ noinst_LIBRARIES += %D%/libserver.a
 	%D%/reply.c \
 	%D%/request.c %D%/request.h \
 	%D%/route.c %D%/route.h \
+	%D%/rules.c %D%/rules.h \
 	%D%/store.c %D%/store.h \
 	%D%/store_blob.c \
 	%D%/store_health.c \
 	%D%/storestat.c %D%/storestat.h \
 	%D%/store_repository.c \
 	%D%/store_walk.c \
+	%D%/tls.c %D%/tls.h \
 	%D%/upload.c %D%/upload.h \
 	%D%/watchdog.c \
 	%D%/workers.c %D%/workers.h
 
-LIBSERVER_LIBS = %D%/libserver.a $(LIBINTINODE_LIBS) $(MHD_LIBS) $(LMDB_LIBS)
+LIBSERVER_LIBS = %D%/libserver.a $(LIBINTINODE_LIBS) $(MHD_LIBS) $(GNUTLS_LIBS) $(CRYPT_LIBS) $(LMDB_LIBS)
 
 sbin_PROGRAMS += intinode-serve
 intinode_serve_SOURCES = %D%/main.c

@@ -71,6 +71,31 @@ static int open_index(struct program *program, struct problem *problem)
 	return r ? r : recovery_new(services->store, services->index, state, &program->recovery);
 }
 
+static int load_access(struct program *program, struct problem *problem)
+{
+	struct options *options = &program->options;
+	int r = access_new(&options->access, &options->rules, &program->services.access, problem);
+
+	if (!r && options->tls.certificate)
+		r = tls_new(&options->tls, &options->http.tls, problem);
+	return r;
+}
+
+static void unload_access(struct program *program)
+{
+	access_free(program->services.access);
+	tls_free(program->options.http.tls);
+}
+
+/* What the settings name can be read, too. */
+static int check_files(struct program *program, struct problem *problem)
+{
+	int r = load_access(program, problem);
+
+	unload_access(program);
+	return r;
+}
+
 static int open_services(struct program *program, struct problem *problem)
 {
 	struct services *services = &program->services;
@@ -95,6 +120,8 @@ static int open_services(struct program *program, struct problem *problem)
 	if (!r && options->compress)
 		r = packer_new(services->store, &services->packer);
 	if (!r)
+		r = load_access(program, problem);
+	if (!r)
 		r = collector_new(services->store, services->index, &options->collector,
 				  &services->collector);
 	return r;
@@ -108,6 +135,7 @@ static void close_services(struct program *program)
 	admin_stop(program->admin);
 	in_step = recovery_free(program->recovery);
 	collector_free(services->collector);
+	unload_access(program);
 	packer_free(services->packer);
 	uploads_free(services->uploads);
 	index_close(services->index, in_step);
@@ -130,8 +158,7 @@ static int write_port_file(const struct program *program, struct problem *proble
 
 /* ---- SIGHUP ---- */
 
-static int reload_settings(struct program *program, const struct options *fresh,
-			   struct problem *problem)
+static int reload_settings(struct program *program, struct options *fresh, struct problem *problem)
 {
 	struct options *options = &program->options;
 
@@ -144,13 +171,33 @@ static int reload_settings(struct program *program, const struct options *fresh,
 	return 0;
 }
 
+static int reload_access(struct program *program, struct options *fresh, struct problem *problem)
+{
+	struct rules rules = fresh->rules;
+
+	/* Moved: the fresh options keep nothing of them. */
+	fresh->rules = (struct rules){ .rules = NULL };
+	return access_reload(program->services.access, &fresh->access, &rules, problem);
+}
+
+static int reload_tls(struct program *program, struct options *fresh, struct problem *problem)
+{
+	struct tls *tls = program->options.http.tls;
+
+	if (!tls != !fresh->tls.certificate)
+		return problem_set(problem, -EINVAL, "TLS is turned on and off by a restart");
+	return tls ? tls_reload(tls, &fresh->tls, problem) : 0;
+}
+
 /*
  * Who takes over new settings in a running server, in this order. One that fails keeps what it
  * has and says why; the others go on.
  */
-static int (*const reloads[])(struct program *program, const struct options *fresh,
+static int (*const reloads[])(struct program *program, struct options *fresh,
 			      struct problem *problem) = {
 	reload_settings,
+	reload_access,
+	reload_tls,
 };
 
 static void reload(struct program *program)
@@ -242,11 +289,18 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	log_set_level(program.options.level);
-	if (program.options.check_config)
-		puts("the settings are right");
-	if (result == OPTIONS_EXIT || program.options.check_config) {
+	if (result == OPTIONS_EXIT) {
 		options_free(&program.options);
 		return EXIT_SUCCESS;
+	}
+	if (program.options.check_config) {
+		r = check_files(&program, &problem);
+		if (r)
+			log_error("%s", problem_text(&problem, r));
+		else
+			puts("the settings are right");
+		options_free(&program.options);
+		return r ? EXIT_USAGE : EXIT_SUCCESS;
 	}
 	block_signals(&signals);
 	r = serve(&program, &signals, &problem);

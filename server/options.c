@@ -17,6 +17,18 @@
 		.help = help_                                                         \
 	}
 
+static int set_rule(void *target, const char *pattern, const char *key, const char *value,
+		    struct problem *problem)
+{
+	return rules_set(&((struct options *)target)->rules, pattern, key, value, problem);
+}
+
+#define RULE(key_, help_)                                                                     \
+	{                                                                                     \
+		.section = "repository *", .key = key_, .type = CONFIG_CALL, .set = set_rule, \
+		.help = help_                                                                 \
+	}
+
 static const struct config_option config_table[] = {
 	OPTION("server", "listen", CONFIG_STRING, listen, 0, 0, "HOST:PORT"),
 	OPTION("server", "store", CONFIG_STRING, store, 0, 0, "directory of the store"),
@@ -47,6 +59,23 @@ static const struct config_option config_table[] = {
 	       "of the disk; uploads that would leave less are refused"),
 	OPTION("uploads", "expire", CONFIG_NUMBER, upload_ttl_s, 1, 365 * 86400,
 	       "seconds since the last request of an upload session"),
+	OPTION("auth", "htpasswd", CONFIG_STRING, htpasswd, 0, 0, "file of users, by htpasswd -B"),
+	OPTION("auth", "realm", CONFIG_STRING, realm, 0, 0, "name that clients show"),
+	OPTION("auth", "token-realm", CONFIG_STRING, token_realm, 0, 0, "URL of the token service"),
+	OPTION("auth", "token-service", CONFIG_STRING, token_service, 0, 0,
+	       "what tokens must be for"),
+	OPTION("auth", "token-issuer", CONFIG_STRING, token_issuer, 0, 0, "who must issue them"),
+	OPTION("auth", "token-keys", CONFIG_STRING, token_keys, 0, 0,
+	       "file of certificates or public keys that sign them"),
+	OPTION("tls", "certificate", CONFIG_STRING, tls_certificate, 0, 0, "PEM file"),
+	OPTION("tls", "key", CONFIG_STRING, tls_key, 0, 0, "PEM file"),
+	OPTION("tls", "client-ca", CONFIG_STRING, tls_client_ca, 0, 0, "PEM file"),
+	OPTION("tls", "client-certificate", CONFIG_STRING, tls_client, 0, 0,
+	       "none, optional or required"),
+	RULE("pull", "who may pull"),
+	RULE("push", "who may push, and pull"),
+	RULE("delete", "who may delete"),
+	RULE("quota", "content of the repositories that fit, together"),
 	OPTION("gc", "interval", CONFIG_NUMBER, collector.interval_s, 0, 365 * 86400,
 	       "seconds between collections; 0: only when asked"),
 	OPTION("gc", "lease", CONFIG_NUMBER, lease_s, 2, 365 * 86400,
@@ -140,7 +169,8 @@ static int set_defaults(struct options *out)
 	};
 	if (set_string(&out->listen, "127.0.0.1:5000") ||
 	    set_string(&out->store, LOCALSTATEDIR "/lib/intinode") ||
-	    set_string(&out->log_level, "info"))
+	    set_string(&out->log_level, "info") || set_string(&out->realm, "intinode") ||
+	    set_string(&out->tls_client, "none"))
 		return -ENOMEM;
 	return 0;
 }
@@ -203,6 +233,52 @@ static int apply(int argc, char **argv, struct options *out)
 	return r;
 }
 
+/* May it stand between quotes in a header? */
+static bool is_quotable(const char *text)
+{
+	for (; text && *text; text++) {
+		if (*text < ' ' || *text > '~' || *text == '"' || *text == '\\')
+			return false;
+	}
+	return true;
+}
+
+/* What follows from the strings. */
+static int finish(struct options *out, struct problem *problem)
+{
+	static const char *const clients[] = { "none", "optional", "required" };
+	size_t i = 0;
+
+	out->http.listen = out->listen;
+	while (i < ARRAY_SIZE(clients) && strcmp(clients[i], out->tls_client))
+		i++;
+	if (i == ARRAY_SIZE(clients))
+		return problem_set(
+			problem, -EINVAL,
+			"[tls] client-certificate: none, optional and required are possible");
+	if (!out->tls_certificate != !out->tls_key)
+		return problem_set(problem, -EINVAL, "[tls] certificate and key belong together");
+	if (!is_quotable(out->realm) || !is_quotable(out->token_realm) ||
+	    !is_quotable(out->token_service))
+		return problem_set(problem, -EINVAL,
+				   "[auth] realm, token-realm and token-service: printable ASCII "
+				   "without quotes and backslashes");
+	if (i && !out->tls_certificate)
+		return problem_set(problem, -EINVAL, "[tls] client-certificate needs TLS");
+	out->tls = (struct tls_options){ out->tls_certificate, out->tls_key, out->tls_client_ca,
+					 (enum tls_client)i };
+	out->access = (struct access_options){
+		.htpasswd = out->htpasswd,
+		.realm = out->realm,
+		.token_realm = out->token_realm,
+		.token_service = out->token_service,
+		.token_issuer = out->token_issuer,
+		.token_keys = out->token_keys,
+		.certificates = i > 0,
+	};
+	return 0;
+}
+
 int options_read(int argc, char **argv, struct options *out, enum options_result *result,
 		 struct problem *problem)
 {
@@ -223,7 +299,8 @@ int options_read(int argc, char **argv, struct options *out, enum options_result
 		r = problem_set(problem, -EINVAL,
 				"log level '%s': error, warning, info and debug are possible",
 				out->log_level);
-	out->http.listen = out->listen;
+	if (!r)
+		r = finish(out, problem);
 	out->collector.untagged_s = out->untagged_s ? (int64_t)out->untagged_s : GC_NEVER;
 	return r;
 }
@@ -289,6 +366,7 @@ void options_restart_needed(const struct options *now, const struct options *fre
 void options_free(struct options *options)
 {
 	config_free(config_table, ARRAY_SIZE(config_table), options);
+	rules_deinit(&options->rules);
 	free(options->port_file);
 	options->port_file = NULL;
 }

@@ -3,8 +3,10 @@
 #pragma once
 
 #include "lib/log.h"
+#include "server/access.h"
 #include "server/collector.h"
 #include "server/http.h"
+#include "server/tls.h"
 
 struct problem;
 
@@ -24,6 +26,12 @@ struct options {
 	uint64_t lease_s;
 	uint64_t upload_ttl_s;
 	uint64_t untagged_s; /* 0: for ever */
+	struct access_options access;
+	char *htpasswd, *realm, *token_realm, *token_service, *token_issuer,
+		*token_keys; /* owned */
+	struct rules rules;
+	struct tls_options tls;
+	char *tls_certificate, *tls_key, *tls_client_ca, *tls_client; /* owned */
 	bool check_config;
 };
 

@@ -7,6 +7,7 @@
  *     body     some bytes of the body            loop thread, must not wait
  *     finish   the whole body is there           loop thread, or a worker where on_worker is set
  *
+ * Before begin() it was checked that who sent the request may do that (authorize.h).
  * Each step may set the answer by one of the reply calls; the first answer counts, and no
  * later step runs. What is left of the body is then read and dropped, up to a bound, so that
  * the client sees the answer and not a reset connection. end() runs in any case.
@@ -16,6 +17,7 @@
 #include <microhttpd.h>
 #include <stdatomic.h>
 
+#include "server/access.h"
 #include "server/connections.h"
 #include "server/index.h"
 #include "server/route.h"
@@ -51,6 +53,16 @@ struct request;
 struct collector;
 struct packer;
 
+/* The right that an operation needs. */
+enum need {
+	NEED_PULL = ACTION_PULL, /* of the repository in the path */
+	NEED_PUSH = ACTION_PUSH,
+	NEED_DELETE = ACTION_DELETE,
+	NEED_LOGIN, /* to be somebody */
+	NEED_CATALOG,
+	NEED_NOTHING,
+};
+
 struct operation {
 	enum endpoint endpoint;
 	unsigned int methods; /* enum method, or-ed */
@@ -59,6 +71,7 @@ struct operation {
 	void (*finish)(struct request *request);
 	void (*end)(struct request *request);
 	bool on_worker;
+	enum need need;
 };
 
 /* What operations use. All set before the first request. */
@@ -66,6 +79,7 @@ struct services {
 	struct store *store;
 	struct index *index;
 	struct uploads *uploads;
+	struct access *access;
 	struct collector *collector;
 	struct packer *packer;		       /* NULL: blobs stay as they came */
 	atomic_uint_least64_t body_memory_max; /* of all body buffers together */
@@ -75,6 +89,7 @@ struct services {
 
 enum request_stage {
 	STAGE_NEW,	/* no header was looked at */
+	STAGE_ACCESS,	/* a worker finds out who it is, the connection is suspended */
 	STAGE_BODY,	/* body bytes go to the operation */
 	STAGE_DRAIN,	/* body bytes are dropped */
 	STAGE_WORKER,	/* a worker has it, the connection is suspended */
@@ -95,6 +110,8 @@ struct request {
 	const char *method_name;
 	const struct operation *operation; /* NULL: none fits */
 	enum request_stage stage;
+	struct access_state *access; /* referenced; NULL: not asked yet */
+	struct identity identity;
 	bool has_body;
 	bool has_length;
 	uint64_t length;   /* Content-Length */

@@ -266,11 +266,13 @@ _ready() {
 # start_serve [OPTION]... - intinode-serve on a free port; sets $SERVE to HOST:PORT. The store,
 # $T/store, is kept over a stop serve and another start_serve, and so is the port.
 SERVE=
+SERVE_SCHEME=http # https for a server with [tls] settings
 start_serve() {
 	[ -n "$SERVE" ] || SERVE=127.0.0.1:$(free_port)
 	mkdir -p "$T/store"
 	start serve "$BUILD/intinode-serve" --listen "$SERVE" --store "$T/store" "$@"
-	_ready serve 20 curl -sf "http://$SERVE/v2/"
+	# Any answer will do: some tests' servers want a password first.
+	_ready serve 20 curl -sk -o /dev/null "${SERVE_SCHEME:-http}://$SERVE/v2/"
 }
 
 # start_fetchd [OPTION]... - intinode-fetchd with cache, state and run directories in $T/fetchd;

@@ -8,7 +8,7 @@ req() {
 	local method=$1 path=$2
 	shift 2
 	case $method in HEAD) set -- -I "$@" ;; *) set -- -X "$method" "$@" ;; esac
-	code=$(curl -s -m 60 --path-as-is -o "$T/body" -D "$T/headers" -w '%{http_code}' "$@" "http://$SERVE$path")
+	code=$(curl -s -m 60 --path-as-is -o "$T/body" -D "$T/headers" -w '%{http_code}' "$@" "$SERVE_SCHEME://$SERVE$path")
 }
 
 # header NAME - of the last answer (behind a 100 Continue).

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Owns the users and the memory of who was verified. */
+#include "server/htpasswd.h"
+
+#include <crypt.h>
+#include <fcntl.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "lib/log.h"
+
+enum { SLOTS = 1024, MAC_BYTES = 32, KEY_BYTES = 32, BCRYPT_LEN = 60 };
+
+struct user {
+	char *name; /* owned */
+	char hash[BCRYPT_LEN + 1];
+};
+
+struct htpasswd {
+	struct user *users; /* owned; sorted by name */
+	size_t n;
+	char nobody[BCRYPT_LEN + 1]; /* what the passwords of unknown users are compared with */
+	unsigned char key[KEY_BYTES];
+	pthread_mutex_t lock;
+	struct {
+		unsigned char mac[MAC_BYTES];
+		int64_t until_ms;
+	} seen[SLOTS]; /* under lock */
+};
+
+static int compare(const void *a, const void *b)
+{
+	return strcmp(((const struct user *)a)->name, ((const struct user *)b)->name);
+}
+
+static int compare_name(const void *name, const void *user)
+{
+	return strcmp(name, ((const struct user *)user)->name);
+}
+
+/* $2y$NN$ and 53 characters. */
+static bool is_bcrypt(const char *hash, size_t len)
+{
+	return len == BCRYPT_LEN && hash[0] == '$' && hash[1] == '2' && strchr("aby", hash[2]) &&
+	       hash[3] == '$' && hash[6] == '$' && hash[4] >= '0' && hash[4] <= '1' &&
+	       strspn(hash + 4, "0123456789") == 2 &&
+	       strspn(hash + 7,
+		      "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789") >=
+		       BCRYPT_LEN - 7;
+}
+
+static int add_user(struct htpasswd *htpasswd, const char *line, size_t len, unsigned int number,
+		    struct problem *problem)
+{
+	const char *colon = memchr(line, ':', len);
+	size_t name_len = colon ? (size_t)(colon - line) : 0;
+	struct user *more;
+
+	if (!name_len || name_len > HTPASSWD_USER_MAX || memchr(line, '\0', len))
+		return problem_set(problem, -EINVAL, "line %u is not USER:HASH", number);
+	if (!is_bcrypt(colon + 1, len - name_len - 1))
+		return problem_set(problem, -EINVAL,
+				   "line %u: only bcrypt hashes are taken: htpasswd -B FILE USER",
+				   number);
+	if (htpasswd->n == HTPASSWD_USERS_MAX)
+		return problem_set(problem, -EINVAL, "more than %d users", HTPASSWD_USERS_MAX);
+	more = reallocarray(htpasswd->users, htpasswd->n + 1, sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	htpasswd->users = more;
+	more[htpasswd->n].name = strndup(line, name_len);
+	if (!more[htpasswd->n].name)
+		return -ENOMEM;
+	memcpy(more[htpasswd->n].hash, colon + 1, BCRYPT_LEN);
+	more[htpasswd->n++].hash[BCRYPT_LEN] = '\0';
+	return 0;
+}
+
+static int add_users(struct htpasswd *htpasswd, const char *text, size_t len,
+		     struct problem *problem)
+{
+	const char *p = text, *end = text + len;
+	unsigned int number = 1;
+	int r = 0;
+
+	for (; !r && p < end; number++) {
+		const char *stop = memchr(p, '\n', (size_t)(end - p));
+		size_t line = stop ? (size_t)(stop - p) : (size_t)(end - p);
+		size_t used = line && p[line - 1] == '\r' ? line - 1 : line;
+
+		if (used && *p != '#')
+			r = add_user(htpasswd, p, used, number, problem);
+		p += line + 1;
+	}
+	return r;
+}
+
+int htpasswd_parse(const char *text, size_t len, struct htpasswd **out, struct problem *problem)
+{
+	struct htpasswd *htpasswd = calloc(1, sizeof(*htpasswd));
+	int r;
+
+	if (!htpasswd)
+		return -ENOMEM;
+	pthread_mutex_init(&htpasswd->lock, NULL);
+	r = getrandom(htpasswd->key, KEY_BYTES, 0) == KEY_BYTES ? 0 : -EIO;
+	if (!r)
+		r = add_users(htpasswd, text, len, problem);
+	if (!r && !htpasswd->n)
+		r = problem_set(problem, -EINVAL,
+				"it names no user: htpasswd -B FILE USER adds one");
+	if (r) {
+		htpasswd_free(htpasswd);
+		return r;
+	}
+	memcpy(htpasswd->nobody, htpasswd->users[0].hash, sizeof(htpasswd->nobody));
+	qsort(htpasswd->users, htpasswd->n, sizeof(*htpasswd->users), compare);
+	*out = htpasswd;
+	return 0;
+}
+
+int htpasswd_load(const char *path, struct htpasswd **out, struct problem *problem)
+{
+	struct problem why = { "" };
+	char *text = NULL;
+	size_t len;
+	int r = read_file_at(AT_FDCWD, path, HTPASSWD_FILE_MAX, &text, &len);
+
+	if (!r)
+		r = htpasswd_parse(text, len, out, &why);
+	if (text)
+		explicit_bzero(text, len);
+	free(text);
+	return r ? problem_set(problem, r, "%s: %s", path, problem_text(&why, r)) : 0;
+}
+
+void htpasswd_free(struct htpasswd *htpasswd)
+{
+	if (!htpasswd)
+		return;
+	for (size_t i = 0; i < htpasswd->n; i++)
+		free(htpasswd->users[i].name);
+	free(htpasswd->users);
+	pthread_mutex_destroy(&htpasswd->lock);
+	explicit_bzero(htpasswd, sizeof(*htpasswd));
+	free(htpasswd);
+}
+
+/* Of "user NUL password". */
+static bool make_mac(const struct htpasswd *htpasswd, const char *user, const char *password,
+		     unsigned char out[static MAC_BYTES])
+{
+	size_t user_len = strlen(user) + 1, len = user_len + strlen(password);
+	unsigned int out_len = 0;
+	char *both = malloc(len);
+
+	if (!both)
+		return false;
+	memcpy(both, user, user_len);
+	memcpy(both + user_len, password, len - user_len);
+	HMAC(EVP_sha256(), htpasswd->key, KEY_BYTES, (unsigned char *)both, len, out, &out_len);
+	explicit_bzero(both, len);
+	free(both);
+	return out_len == MAC_BYTES;
+}
+
+static unsigned int slot_of(const unsigned char *mac)
+{
+	return (mac[0] | (unsigned int)mac[1] << 8) % SLOTS;
+}
+
+bool htpasswd_remembers(struct htpasswd *htpasswd, const char *user, const char *password)
+{
+	unsigned char mac[MAC_BYTES];
+	bool found;
+
+	if (!make_mac(htpasswd, user, password, mac))
+		return false;
+	pthread_mutex_lock(&htpasswd->lock);
+	found = htpasswd->seen[slot_of(mac)].until_ms > now_ms() &&
+		!CRYPTO_memcmp(htpasswd->seen[slot_of(mac)].mac, mac, MAC_BYTES);
+	pthread_mutex_unlock(&htpasswd->lock);
+	return found;
+}
+
+static void remember(struct htpasswd *htpasswd, const char *user, const char *password)
+{
+	unsigned char mac[MAC_BYTES];
+
+	if (!make_mac(htpasswd, user, password, mac))
+		return;
+	pthread_mutex_lock(&htpasswd->lock);
+	memcpy(htpasswd->seen[slot_of(mac)].mac, mac, MAC_BYTES);
+	htpasswd->seen[slot_of(mac)].until_ms = now_ms() + HTPASSWD_REMEMBER_S * 1000LL;
+	pthread_mutex_unlock(&htpasswd->lock);
+}
+
+bool htpasswd_verify(struct htpasswd *htpasswd, const char *user, const char *password)
+{
+	struct crypt_data *data = calloc(1, sizeof(*data));
+	const struct user *found =
+		bsearch(user, htpasswd->users, htpasswd->n, sizeof(*htpasswd->users), compare_name);
+	const char *hash = found ? found->hash : htpasswd->nobody, *got;
+	bool right;
+
+	if (!data)
+		return false;
+	got = crypt_r(password, hash, data);
+	right = got && strlen(got) == BCRYPT_LEN && !CRYPTO_memcmp(got, hash, BCRYPT_LEN) && found;
+	explicit_bzero(data, sizeof(*data));
+	free(data);
+	if (right)
+		remember(htpasswd, user, password);
+	return right;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * User names and passwords in the form of Apache's htpasswd -B: bcrypt and nothing else.
+ * A verification takes tens of milliseconds, on purpose; who was verified is remembered for a
+ * while, by a keyed hash of what was sent.
+ *
+ * Context: any thread, after it was loaded.
+ */
+#pragma once
+
+#include "lib/util.h"
+
+struct htpasswd;
+struct problem;
+
+enum {
+	HTPASSWD_FILE_MAX = 4 * 1024 * 1024,
+	HTPASSWD_USERS_MAX = 100000,
+	HTPASSWD_USER_MAX = 255,
+	HTPASSWD_REMEMBER_S = 300,
+};
+
+/** htpasswd_parse() - Return: 0; -EINVAL with @problem, that names the line; -ENOMEM. */
+int htpasswd_parse(const char *text, size_t len, struct htpasswd **out,
+		   struct problem *problem) must_check;
+int htpasswd_load(const char *path, struct htpasswd **out, struct problem *problem) must_check;
+void htpasswd_free(struct htpasswd *htpasswd);
+
+/** htpasswd_remembers() - was this pair right a short while ago? Quick. */
+bool htpasswd_remembers(struct htpasswd *htpasswd, const char *user, const char *password);
+
+/**
+ * htpasswd_verify() - is the pair right? Blocks for a verification, which takes as long for
+ * a user who is not there.
+ */
+bool htpasswd_verify(struct htpasswd *htpasswd, const char *user, const char *password);

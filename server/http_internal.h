@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the life of a request (http.c) and the daemon around it (daemon.c) share. */
+#pragma once
+
+#include "server/http.h"
+#include "server/listen.h"
+
+struct server {
+	struct MHD_Daemon *daemon;
+	struct services *services;
+	struct workers *workers;
+	struct connections *connections;
+	uint64_t limit; /* of connections, by what the system allows */
+	atomic_bool access_log;
+	atomic_bool draining; /* each connection ends with its answer */
+	struct tls *tls;      /* borrowed; may be NULL */
+	char address[ADDRESS_TEXT_SIZE];
+	int listen_fd; /* -1 once the daemon has it */
+	atomic_uint n_jobs;
+	atomic_bool closing; /* no more jobs are given to workers */
+};
+
+/* Callbacks of libmicrohttpd, as its manual has them; cls is the struct server. */
+void *http_on_target(void *cls, const char *target, struct MHD_Connection *connection);
+enum MHD_Result http_on_request(void *cls, struct MHD_Connection *connection, const char *url,
+				const char *method_name, const char *version,
+				const char *upload_data, size_t *upload_data_size, void **state);
+void http_on_completed(void *cls, struct MHD_Connection *connection, void **state,
+		       enum MHD_RequestTerminationCode code);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns libmicrohttpd's daemon: its options, its start, and its end in good order. Called by the
- * main thread.
+ * Owns the HTTP daemons: the registry's, and where configured one for metrics and health; how
+ * they start, how many connections they take, how they end.
  */
 #include "server/http_internal.h"
 
@@ -20,9 +20,20 @@
 enum {
 	/* Of a connection: half of it for input. 64 KiB is the most a slow client may cost. */
 	CONNECTION_MEMORY = 64 * 1024,
+	MONITOR_CONNECTIONS = 64,
 	DRAIN_POLL_MS = 10,
 	FDS_PER_CONNECTION = 2, /* socket; blob or upload */
 };
+
+/*
+ * How strictly the library reads requests: what the RFCs say a server must or should refuse is
+ * refused. (Levels above that refuse what they allow, and honest clients send.)
+ */
+#if MHD_VERSION >= 0x01000000
+#define STRICT MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1
+#else
+#define STRICT MHD_OPTION_STRICT_FOR_CLIENT, 1
+#endif
 
 static void printf_like(2, 0) on_library_log(void *cls, const char *fmt, va_list ap)
 {
@@ -61,55 +72,111 @@ static uint64_t connection_limit(uint64_t wanted)
 	return possible;
 }
 
-static int start_daemon(struct server *server, const struct http_options *options)
+static int start_daemon(struct http_daemon *daemon, const struct http_options *options)
 {
+	struct server *server = daemon->server;
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	unsigned int n = options->n_threads ? (unsigned int)options->n_threads
-			 : cores > 0	    ? (unsigned int)cores
-					    : 1;
+	unsigned int n = daemon->is_monitor   ? 1
+			 : options->n_threads ? (unsigned int)options->n_threads
+			 : cores > 0	      ? (unsigned int)cores
+					      : 1;
+	uint64_t limit = daemon->is_monitor ? MONITOR_CONNECTIONS
+					    : server->limit + server->limit / 8 + n;
 	struct MHD_OptionItem items[] = {
-		{ MHD_OPTION_LISTEN_SOCKET, server->listen_fd, NULL },
-		{ MHD_OPTION_CONNECTION_LIMIT, (intptr_t)(server->limit + server->limit / 8 + n),
-		  NULL },
+		{ MHD_OPTION_LISTEN_SOCKET, daemon->listen_fd, NULL },
+		{ MHD_OPTION_CONNECTION_LIMIT, (intptr_t)limit, NULL },
 		{ MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)options->idle_timeout_s, NULL },
 		{ MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, NULL },
-		{ MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL },
+		{ STRICT, NULL },
 		{ n > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)n, NULL },
 		{ MHD_OPTION_END, 0, NULL },
 	};
+
+	struct tls *tls = daemon->is_monitor ? NULL : options->tls;
 	struct MHD_OptionItem tls_items[] = {
 		{ MHD_OPTION_HTTPS_CERT_CALLBACK, 0, tls_retrieve() },
 		{ MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)tls_priorities() },
-		{ options->tls && tls_client_ca(options->tls) ? MHD_OPTION_HTTPS_MEM_TRUST
-							      : MHD_OPTION_END,
-		  0, options->tls ? (void *)(uintptr_t)tls_client_ca(options->tls) : NULL },
+		{ tls && tls_client_ca(tls) ? MHD_OPTION_HTTPS_MEM_TRUST : MHD_OPTION_END, 0,
+		  tls ? (void *)(uintptr_t)tls_client_ca(tls) : NULL },
 		{ MHD_OPTION_END, 0, NULL },
 	};
 	static struct MHD_OptionItem no_items[] = { { MHD_OPTION_END, 0, NULL } };
 
-	if (options->tls)
-		tls_use(options->tls);
-	server->daemon = MHD_start_daemon(
+	if (tls)
+		tls_use(tls);
+	daemon->handle = MHD_start_daemon(
 		MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME |
-			MHD_USE_TURBO | MHD_USE_ERROR_LOG |
-			(options->tls ? (unsigned int)MHD_USE_TLS : 0),
-		0, NULL, NULL, http_on_request, server, MHD_OPTION_EXTERNAL_LOGGER, on_library_log,
-		NULL, MHD_OPTION_URI_LOG_CALLBACK, http_on_target, server,
-		MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, server,
+			MHD_USE_TURBO | MHD_USE_ERROR_LOG | (tls ? (unsigned int)MHD_USE_TLS : 0),
+		0, NULL, NULL, http_on_request, daemon, MHD_OPTION_EXTERNAL_LOGGER, on_library_log,
+		NULL, MHD_OPTION_URI_LOG_CALLBACK, http_on_target, daemon,
+		MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, daemon,
 		MHD_OPTION_NOTIFY_CONNECTION, connections_notify, server->connections,
-		MHD_OPTION_ARRAY, items, MHD_OPTION_ARRAY, options->tls ? tls_items : no_items,
+		MHD_OPTION_ARRAY, items, MHD_OPTION_ARRAY, tls ? tls_items : no_items,
 		MHD_OPTION_END);
-	if (!server->daemon)
+	if (!daemon->handle)
 		return errno ? -errno : -EIO;
-	server->listen_fd = -1;
+	daemon->listen_fd = -1;
 	return 0;
+}
+
+static int prepare(struct http_daemon *daemon, struct server *server, const char *listen,
+		   struct problem *problem)
+{
+	int fd;
+
+	daemon->server = server;
+	if (!listen)
+		return 0;
+	fd = listen_open(listen, daemon->address, problem);
+	daemon->listen_fd = fd;
+	return fd < 0 ? fd : 0;
+}
+
+static int start(struct server *server, const struct http_options *options, struct problem *problem)
+{
+	struct connection_limits limits = options->limits;
+	int r = prepare(&server->registry, server, options->listen, problem);
+
+	if (!r)
+		r = prepare(&server->monitor, server, options->metrics_listen, problem);
+	if (r)
+		return r;
+	limits.total = server->limit = connection_limit(options->limits.total);
+	r = connections_new(&limits, &server->connections);
+	if (!r)
+		r = workers_new((unsigned int)options->n_workers, &server->workers);
+	if (r)
+		return r;
+	monitor_register(server->services, server);
+	errno = 0;
+	if (options->metrics_listen)
+		r = start_daemon(&server->monitor, options);
+	if (!r)
+		r = start_daemon(&server->registry, options);
+	if (r)
+		problem_set(problem, r, "the HTTP server does not start: %s", strerror(-r));
+	return r;
+}
+
+static void free_server(struct server *server)
+{
+	if (server->registry.handle)
+		MHD_stop_daemon(server->registry.handle);
+	if (server->monitor.handle)
+		MHD_stop_daemon(server->monitor.handle);
+	if (server->registry.listen_fd >= 0)
+		close(server->registry.listen_fd);
+	if (server->monitor.listen_fd >= 0)
+		close(server->monitor.listen_fd);
+	workers_free(server->workers);
+	connections_free(server->connections);
+	free(server);
 }
 
 int server_start(const struct http_options *options, struct services *services, struct server **out,
 		 struct problem *problem)
 {
 	struct server *server = calloc(1, sizeof(*server));
-	struct connection_limits limits;
 	int r;
 
 	if (!server)
@@ -117,37 +184,22 @@ int server_start(const struct http_options *options, struct services *services, 
 	server->access_log = options->access_log;
 	server->services = services;
 	server->tls = options->tls;
-	server->listen_fd = listen_open(options->listen, server->address, problem);
-	r = server->listen_fd < 0 ? server->listen_fd : 0;
-	if (!r) {
-		limits = options->limits;
-		limits.total = server->limit = connection_limit(options->limits.total);
-		r = connections_new(&limits, &server->connections);
-	}
-	if (!r)
-		r = workers_new((unsigned int)options->n_workers, &server->workers);
-	if (!r) {
-		monitor_register(services, server);
-		errno = 0;
-		r = start_daemon(server, options);
-		if (r)
-			problem_set(problem, r, "the HTTP server does not start: %s", strerror(-r));
-	}
+	server->registry.listen_fd = server->monitor.listen_fd = -1;
+	server->monitor.is_monitor = true;
+	r = start(server, options, problem);
 	if (r) {
-		workers_free(server->workers);
-		connections_free(server->connections);
-		if (server->listen_fd >= 0)
-			close(server->listen_fd);
-		free(server);
+		free_server(server);
 		return r;
 	}
+	if (options->metrics_listen)
+		log_info("metrics and health are on %s only", server->monitor.address);
 	*out = server;
 	return 0;
 }
 
 const char *server_address(const struct server *server)
 {
-	return server->address;
+	return server->registry.address;
 }
 
 void server_configure(struct server *server, const struct http_options *options)
@@ -178,7 +230,7 @@ static void nap(void)
 }
 
 /* Who was let in by the kernel but not yet by us is served, too. */
-static void accept_the_last(struct server *server, int listen_fd)
+static void accept_the_last(struct http_daemon *daemon, int listen_fd)
 {
 	for (;;) {
 		struct sockaddr_storage address;
@@ -189,7 +241,7 @@ static void accept_the_last(struct server *server, int listen_fd)
 		if (fd < 0)
 			return;
 		/* It owns the socket from now on, whether it takes it or not. */
-		if (MHD_add_connection(server->daemon, fd, (struct sockaddr *)&address, len) !=
+		if (MHD_add_connection(daemon->handle, fd, (struct sockaddr *)&address, len) !=
 		    MHD_YES)
 			log_debug("a last connection was not taken");
 	}
@@ -202,10 +254,12 @@ void server_stop(struct server *server, int64_t drain_ms)
 
 	server->draining = true;
 	server->services->draining = true;
-	fd = MHD_quiesce_daemon(server->daemon);
+	fd = MHD_quiesce_daemon(server->registry.handle);
 	if (fd != MHD_INVALID_SOCKET) {
-		accept_the_last(server, fd);
-		close(fd);
+		accept_the_last(&server->registry, fd);
+		/* Refuses from now on; closed when no thread can use it any more. */
+		shutdown(fd, SHUT_RD);
+		server->registry.listen_fd = fd;
 	}
 	while (connections_drain(server->connections) && now_ms() < until)
 		nap();
@@ -213,8 +267,5 @@ void server_stop(struct server *server, int64_t drain_ms)
 	server->closing = true;
 	while (server->n_jobs)
 		nap();
-	MHD_stop_daemon(server->daemon);
-	workers_free(server->workers);
-	connections_free(server->connections);
-	free(server);
+	free_server(server);
 }

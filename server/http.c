@@ -41,7 +41,8 @@ static int64_t now_us(void)
 /* Called when the request line is there. What it returns is *state of on_request(). */
 void *http_on_target(void *cls, const char *target, struct MHD_Connection *connection)
 {
-	struct server *server = cls;
+	struct http_daemon *daemon = cls;
+	struct server *server = daemon->server;
 	struct request *request;
 
 	if (strlen(target) > TARGET_MAX)
@@ -52,6 +53,7 @@ void *http_on_target(void *cls, const char *target, struct MHD_Connection *conne
 	request->server = server;
 	request->services = server->services;
 	request->connection = connection;
+	request->on_monitor = daemon->is_monitor;
 	request->entry = connections_find(connection);
 	request->start_us = now_us();
 	request->method_name = "?";
@@ -96,7 +98,8 @@ void http_on_completed(void *cls, struct MHD_Connection *connection, void **stat
 		       enum MHD_RequestTerminationCode code)
 {
 	struct request *request = *state;
-	struct server *server = cls;
+	struct http_daemon *daemon = cls;
+	struct server *server = daemon->server;
 
 	(void)connection;
 	*state = NULL;
@@ -202,6 +205,12 @@ static void find_operation(struct request *request, const char *method_name)
 		request->method = methods[i].method;
 		request->method_name = methods[i].name;
 	}
+	if (!r && request->server->monitor.handle &&
+	    route_is_monitor(&request->route) != request->on_monitor) {
+		r = -ENOENT;
+		error = API_UNSUPPORTED;
+		why = "there is no such endpoint on this address";
+	}
 	request->is_routed = !r;
 	if (r) {
 		reply_error_status(request, error,
@@ -292,7 +301,8 @@ static enum MHD_Result on_headers(struct request *request, const char *method_na
 		return answer(request);
 	}
 	find_operation(request, method_name);
-	if (tls_client_is_missing(request->server->tls, request->connection))
+	if (!request->on_monitor &&
+	    tls_client_is_missing(request->server->tls, request->connection))
 		reply_error(request, API_DENIED, "this needs a client certificate");
 	if (authorize(request, false) == AUTHORIZATION_BLOCKS &&
 	    give_to_worker(request, STAGE_ACCESS, authorize_on_worker))

@@ -10,9 +10,10 @@
 struct problem;
 
 struct http_options {
-	const char *listen; /* HOST:PORT; ":PORT" for every address; port 0: a free one */
-	uint64_t n_threads; /* 0: one a core */
-	uint64_t n_workers; /* threads that wait for the disk */
+	const char *listen;	    /* HOST:PORT; ":PORT" for every address; port 0: a free one */
+	const char *metrics_listen; /* HOST:PORT for /metrics and the like only; NULL: none */
+	uint64_t n_threads;	    /* 0: one a core */
+	uint64_t n_workers;	    /* threads that wait for the disk */
 	struct connection_limits limits;
 	uint64_t idle_timeout_s; /* of a connection on which nothing happens */
 	bool access_log;

@@ -5,8 +5,18 @@
 #include "server/http.h"
 #include "server/listen.h"
 
+/* One listening address. */
+struct http_daemon {
+	struct server *server;
+	struct MHD_Daemon *handle; /* NULL: not in use */
+	bool is_monitor;	   /* for /metrics and the like only */
+	int listen_fd;		   /* -1 while the library has it */
+	char address[ADDRESS_TEXT_SIZE];
+};
+
 struct server {
-	struct MHD_Daemon *daemon;
+	struct http_daemon registry;
+	struct http_daemon monitor; /* where configured; then it alone answers those */
 	struct services *services;
 	struct workers *workers;
 	struct connections *connections;
@@ -14,13 +24,11 @@ struct server {
 	atomic_bool access_log;
 	atomic_bool draining; /* each connection ends with its answer */
 	struct tls *tls;      /* borrowed; may be NULL */
-	char address[ADDRESS_TEXT_SIZE];
-	int listen_fd; /* -1 once the daemon has it */
 	atomic_uint n_jobs;
 	atomic_bool closing; /* no more jobs are given to workers */
 };
 
-/* Callbacks of libmicrohttpd, as its manual has them; cls is the struct server. */
+/* Callbacks of libmicrohttpd, as its manual has them; cls is the struct http_daemon. */
 void *http_on_target(void *cls, const char *target, struct MHD_Connection *connection);
 enum MHD_Result http_on_request(void *cls, struct MHD_Connection *connection, const char *url,
 				const char *method_name, const char *version,

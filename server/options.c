@@ -31,6 +31,8 @@ static int set_rule(void *target, const char *pattern, const char *key, const ch
 
 static const struct config_option config_table[] = {
 	OPTION("server", "listen", CONFIG_STRING, listen, 0, 0, "HOST:PORT"),
+	OPTION("server", "metrics-listen", CONFIG_STRING, metrics_listen, 0, 0,
+	       "HOST:PORT for metrics and health only"),
 	OPTION("server", "store", CONFIG_STRING, store, 0, 0, "directory of the store"),
 	OPTION("server", "threads", CONFIG_NUMBER, http.n_threads, 0, 1024, "0: one a core"),
 	OPTION("server", "workers", CONFIG_NUMBER, http.n_workers, 1, 1024,
@@ -250,6 +252,7 @@ static int finish(struct options *out, struct problem *problem)
 	size_t i = 0;
 
 	out->http.listen = out->listen;
+	out->http.metrics_listen = out->metrics_listen;
 	while (i < ARRAY_SIZE(clients) && strcmp(clients[i], out->tls_client))
 		i++;
 	if (i == ARRAY_SIZE(clients))

@@ -12,10 +12,11 @@ struct problem;
 
 struct options {
 	struct http_options http;
-	char *listen;	 /* owned */
-	char *store;	 /* owned */
-	char *port_file; /* owned; may be NULL */
-	char *log_level; /* owned */
+	char *listen;	      /* owned */
+	char *metrics_listen; /* owned; may be NULL */
+	char *store;	      /* owned */
+	char *port_file;      /* owned; may be NULL */
+	char *log_level;      /* owned */
 	enum log_level level;
 	uint64_t drain_s;
 	uint64_t body_memory;

@@ -105,7 +105,8 @@ struct request {
 	char *target;			   /* owned: as it came, for the log */
 	char *parsed;			   /* owned: route points into it */
 	struct route route;
-	bool is_routed; /* the route is one */
+	bool on_monitor; /* came to the address for metrics and health */
+	bool is_routed;	 /* the route is one */
 	enum method method;
 	const char *method_name;
 	const struct operation *operation; /* NULL: none fits */

@@ -77,6 +77,12 @@ const char *route_query(const struct route *route, const char *key)
 	return NULL;
 }
 
+bool route_is_monitor(const struct route *route)
+{
+	return route->endpoint == ENDPOINT_METRICS || route->endpoint == ENDPOINT_HEALTH ||
+	       route->endpoint == ENDPOINT_READY;
+}
+
 int route_tags(const struct route *route, const char *tags[static ROUTE_TAGS_MAX])
 {
 	int n = 0;

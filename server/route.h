@@ -55,6 +55,9 @@ struct route {
 int route_parse(char *target, struct route *out, enum api_error *error,
 		const char **why) must_check;
 
+/** route_is_monitor() - is it about the server itself, and not about what is stored? */
+bool route_is_monitor(const struct route *route);
+
 /**
  * route_tags() - the values of all tag parameters; each is a valid tag.
  * Return: how many; -EINVAL when one is no tag; -E2BIG when they are more than ROUTE_TAGS_MAX.

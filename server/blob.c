@@ -76,6 +76,7 @@ static void reply_ranges(struct request *request, struct blob *blob,
 static void send_blob(struct request *request, struct blob *blob, const char *digest)
 {
 	const char *range = request_header(request, "Range");
+	const char *if_match = request_header(request, "If-Match");
 	const char *if_range = request_header(request, "If-Range");
 	char etag[ETAG_SIZE], packed_etag[ETAG_SIZE];
 	struct byte_range ranges[RANGES_MAX];
@@ -83,6 +84,12 @@ static void send_blob(struct request *request, struct blob *blob, const char *di
 
 	snprintf(etag, sizeof(etag), "\"%s\"", digest);
 	snprintf(packed_etag, sizeof(packed_etag), "\"%s-zstd\"", digest);
+	if (if_match && !etag_listed(if_match, etag, false) &&
+	    !etag_listed(if_match, packed_etag, false)) {
+		blob_close(blob);
+		reply_error_status(request, API_UNSUPPORTED, 412, "what is there is %s", digest);
+		return;
+	}
 	if (etag_listed(request_header(request, "If-None-Match"), etag, true) ||
 	    etag_listed(request_header(request, "If-None-Match"), packed_etag, true)) {
 		blob_close(blob);

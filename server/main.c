@@ -106,6 +106,8 @@ static int open_services(struct program *program, struct problem *problem)
 		return r;
 	sigbus_root_fd = services->store->root_fd;
 	services->body_memory_max = options->body_memory;
+	services->namespace = options->namespace;
+	services->sparse_index = options->sparse_index;
 	r = open_index(program, problem);
 	if (!r) {
 		r = uploads_new(services->store, &services->uploads);

@@ -121,7 +121,7 @@ static bool has(struct store *store, const char *repository, enum store_kind kin
 }
 
 const struct digest *manifest_missing(struct store *store, const char *repository,
-				      const struct oci_document *document)
+				      const struct oci_document *document, bool sparse_index)
 {
 	if (document->kind == OCI_KIND_MANIFEST &&
 	    !has(store, repository, STORE_LAYERS, &document->config.digest))
@@ -134,7 +134,8 @@ const struct digest *manifest_missing(struct store *store, const char *repositor
 		if (document->kind == OCI_KIND_INDEX &&
 		    has(store, repository, STORE_MANIFESTS, &entry->digest))
 			continue;
-		if (!has(store, repository, STORE_LAYERS, &entry->digest))
+		if (!has(store, repository, STORE_LAYERS, &entry->digest) &&
+		    !(sparse_index && document->kind == OCI_KIND_INDEX))
 			return &entry->digest;
 	}
 	return NULL;

@@ -23,14 +23,55 @@ static void manifest_unknown(struct request *request)
 						      : request->route.tag);
 }
 
+/* ---- Conditions ---- */
+
+static void read_conditions(struct request *request)
+{
+	request->if_match = request_header(request, "If-Match");
+	request->if_none_match = request_header(request, "If-None-Match");
+}
+
+/*
+ * Under the repository's lock: is what the URL names still what the client has seen? So several
+ * can change one tag, such as the index of the old scheme of referrers, and none loses a change.
+ */
+static bool is_changed_meanwhile(struct request *request)
+{
+	const char *repository = request->route.repository;
+	struct store *store = request->services->store;
+	struct digest digest = request->route.digest;
+	char text[DIGEST_TEXT_SIZE], etag[DIGEST_TEXT_SIZE + 2];
+	bool is_there;
+
+	if (!request->if_match && !request->if_none_match)
+		return false;
+	is_there = (request->route.has_digest ||
+		    !store_get_tag(store, repository, request->route.tag, &digest)) &&
+		   store_has_link(store, repository, STORE_MANIFESTS, &digest);
+	if (is_there)
+		snprintf(etag, sizeof(etag), "\"%s\"", digest_format(&digest, text));
+	if (etag_allows_change(request->if_match, request->if_none_match, is_there ? etag : NULL))
+		return false;
+	reply_error_status(request, API_UNSUPPORTED, 412,
+			   "what is there now is %s: look at it, and try again",
+			   is_there ? text : "nothing");
+	return true;
+}
+
 /* ---- GET, HEAD ---- */
 
 static void send_manifest(struct request *request, const struct digest *digest, struct blob *blob,
 			  const char *media_type)
 {
 	char text[DIGEST_TEXT_SIZE], etag[DIGEST_TEXT_SIZE + 2];
+	const char *if_match = request_header(request, "If-Match");
 
 	snprintf(etag, sizeof(etag), "\"%s\"", digest_format(digest, text));
+	if (if_match && !etag_listed(if_match, etag, false)) {
+		blob_close(blob);
+		reply_error_status(request, API_UNSUPPORTED, 412, "what is there now is %s", text);
+		return;
+	}
 	if (etag_listed(request_header(request, "If-None-Match"), etag, true)) {
 		blob_close(blob);
 		reply_empty(request, 304);
@@ -97,6 +138,7 @@ void manifest_put_begin(struct request *request)
 {
 	const char *type = request_header(request, "Content-Type");
 
+	read_conditions(request);
 	check_tags(request);
 	if (request_is_answered(request))
 		return;
@@ -145,8 +187,9 @@ static int index_put_manifest(struct index_txn *txn, void *context)
 
 static bool is_missing_something(struct request *request, const struct oci_document *document)
 {
-	const struct digest *missing =
-		manifest_missing(request->services->store, request->route.repository, document);
+	const struct digest *missing = manifest_missing(request->services->store,
+							request->route.repository, document,
+							request->services->sparse_index);
 	char text[DIGEST_TEXT_SIZE];
 
 	if (!missing)
@@ -218,7 +261,7 @@ static void put_manifest(struct request *request, const struct oci_document *doc
 	if (!r) {
 		/* Looked at again: a blob may have been deleted meanwhile. */
 		store_lock_repository(store, repository);
-		if (!is_missing_something(request, document))
+		if (!is_changed_meanwhile(request) && !is_missing_something(request, document))
 			r = publish(&change);
 		store_unlock_repository(store, repository);
 	}
@@ -257,7 +300,7 @@ void manifest_put_finish(struct request *request)
 		reply_failure(request, r, "manifest");
 	else if (r)
 		reply_error(request, API_MANIFEST_INVALID, "%s", problem_text(&problem, r));
-	else if (!is_missing_something(request, &document))
+	else if (!is_changed_meanwhile(request) && !is_missing_something(request, &document))
 		put_manifest(request, &document, &digest);
 }
 
@@ -316,19 +359,25 @@ static int delete_manifest(struct request *request)
 				   &route->digest, INT64_MAX);
 }
 
+void manifest_delete_begin(struct request *request)
+{
+	read_conditions(request);
+}
+
 void manifest_delete_finish(struct request *request)
 {
 	const char *repository = request->route.repository;
 	struct store *store = request->services->store;
-	int r;
+	int r = 0;
 
 	store_lock_repository(store, repository);
-	r = request->route.has_digest ? delete_manifest(request) : delete_tag(request);
+	if (!is_changed_meanwhile(request))
+		r = request->route.has_digest ? delete_manifest(request) : delete_tag(request);
 	store_unlock_repository(store, repository);
 	if (r == -ENOENT)
 		manifest_unknown(request);
 	else if (r)
 		reply_failure(request, r, "the manifest cannot be deleted");
-	else
+	else if (!request_is_answered(request))
 		reply_empty(request, 202);
 }

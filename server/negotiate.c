@@ -55,3 +55,10 @@ bool etag_listed(const char *header, const char *etag, bool weak)
 		p = end + 1;
 	}
 }
+
+bool etag_allows_change(const char *if_match, const char *if_none_match, const char *etag)
+{
+	if (if_match && (!etag || !etag_listed(if_match, etag, false)))
+		return false;
+	return !if_none_match || !etag || !etag_listed(if_none_match, etag, true);
+}

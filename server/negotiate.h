@@ -17,3 +17,9 @@ bool accepts_zstd(const char *accept_encoding);
  * @weak: W/"x" is "x", too (If-None-Match); else weak tags match nothing (If-Match).
  */
 bool etag_listed(const char *header, const char *etag, bool weak);
+
+/**
+ * etag_allows_change() - do If-Match and If-None-Match (each may be NULL) let a request change
+ * what has the entity tag @etag now, or is not there (NULL)?
+ */
+bool etag_allows_change(const char *if_match, const char *if_none_match, const char *etag);

@@ -68,6 +68,7 @@ static const struct operation operations[] = {
 	  .need = NEED_PUSH },
 	{ .endpoint = ENDPOINT_MANIFEST,
 	  .methods = METHOD_DELETE,
+	  .begin = manifest_delete_begin,
 	  .finish = manifest_delete_finish,
 	  .on_worker = true,
 	  .need = NEED_DELETE },

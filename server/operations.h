@@ -24,6 +24,7 @@ void manifest_get_begin(struct request *request);
 void manifest_put_begin(struct request *request);
 void manifest_put_body(struct request *request, const char *bytes, size_t len);
 void manifest_put_finish(struct request *request);
+void manifest_delete_begin(struct request *request);
 void manifest_delete_finish(struct request *request);
 
 void metrics_begin(struct request *request);

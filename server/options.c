@@ -39,6 +39,8 @@ static const struct config_option config_table[] = {
 	       "threads that wait for the disk"),
 	OPTION("server", "drain", CONFIG_NUMBER, drain_s, 0, 3600,
 	       "seconds for requests in flight when stopping"),
+	OPTION("server", "namespace", CONFIG_STRING, namespace, 0, 0,
+	       "HOST[:PORT] by which ?ns= means this registry"),
 	OPTION("log", "level", CONFIG_STRING, log_level, 0, 0, "error, warning, info or debug"),
 	OPTION("log", "access", CONFIG_BOOL, http.access_log, 0, 0, "a line for each request"),
 	OPTION("limits", "connections", CONFIG_NUMBER, http.limits.total, 16, 1000000, "at most"),
@@ -59,6 +61,8 @@ static const struct config_option config_table[] = {
 	       "keep what shrinks by a tenth as zstd"),
 	OPTION("store", "min-free", CONFIG_SIZE, min_free, 0, 0,
 	       "of the disk; uploads that would leave less are refused"),
+	OPTION("store", "sparse-index", CONFIG_BOOL, sparse_index, 0, 0,
+	       "take indexes of manifests that are not there"),
 	OPTION("uploads", "expire", CONFIG_NUMBER, upload_ttl_s, 1, 365 * 86400,
 	       "seconds since the last request of an upload session"),
 	OPTION("auth", "htpasswd", CONFIG_STRING, htpasswd, 0, 0, "file of users, by htpasswd -B"),
@@ -172,7 +176,7 @@ static int set_defaults(struct options *out)
 	if (set_string(&out->listen, "127.0.0.1:5000") ||
 	    set_string(&out->store, LOCALSTATEDIR "/lib/intinode") ||
 	    set_string(&out->log_level, "info") || set_string(&out->realm, "intinode") ||
-	    set_string(&out->tls_client, "none"))
+	    set_string(&out->tls_client, "none") || set_string(&out->namespace, ""))
 		return -ENOMEM;
 	return 0;
 }

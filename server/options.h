@@ -19,6 +19,8 @@ struct options {
 	char *log_level;      /* owned */
 	enum log_level level;
 	uint64_t drain_s;
+	char *namespace; /* owned */
+	bool sparse_index;
 	uint64_t body_memory;
 	uint64_t index_map;
 	bool compress;

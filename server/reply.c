@@ -17,6 +17,15 @@ bool request_is_answered(const struct request *request)
 	return request->response != NULL;
 }
 
+/* A client of several registries hears that this one is the one that it meant. */
+static void add_namespace(struct request *request)
+{
+	const char *asked = route_query(&request->route, "ns");
+
+	if (asked && *asked && !strcmp(asked, request->services->namespace))
+		MHD_add_response_header(request->response, "OCI-Namespace", asked);
+}
+
 void reply_response(struct request *request, unsigned int status, struct MHD_Response *response,
 		    uint64_t bytes)
 {
@@ -38,6 +47,7 @@ void reply_response(struct request *request, unsigned int status, struct MHD_Res
 	request->status = status;
 	request->answer_bytes = bytes;
 	MHD_add_response_header(response, "Docker-Distribution-API-Version", "registry/2.0");
+	add_namespace(request);
 }
 
 void reply_header(struct request *request, const char *name, const char *fmt, ...)

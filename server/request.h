@@ -81,7 +81,9 @@ struct services {
 	struct uploads *uploads;
 	struct access *access;
 	struct collector *collector;
-	struct packer *packer;		       /* NULL: blobs stay as they came */
+	struct packer *packer; /* NULL: blobs stay as they came */
+	const char *namespace; /* borrowed: what ?ns= names this registry by, or "" */
+	bool sparse_index;     /* takes an index of what is not there */
 	atomic_uint_least64_t body_memory_max; /* of all body buffers together */
 	atomic_uint_least64_t body_memory;
 	atomic_bool draining; /* the server ends */
@@ -127,6 +129,8 @@ struct request {
 	struct digest digest;
 	bool has_digest;
 	char *text; /* owned: a media type */
+	/* Of a request that changes something; borrowed from the connection; may be NULL. */
+	const char *if_match, *if_none_match;
 	/* The answer. */
 	struct MHD_Response *response; /* owned until queued */
 	unsigned int status;

@@ -1,6 +1,7 @@
 # Fuzz targets: fuzz-NAME.c defines LLVMFuzzerTestOneInput(). With --enable-fuzz it is linked with
 # libFuzzer; otherwise with replay.c, and "make check" plays its corpus through it.
 fuzz_targets = \
+	%D%/fuzz-admin \
 	%D%/fuzz-challenge \
 	%D%/fuzz-oci \
 	%D%/fuzz-pack \
@@ -19,6 +20,11 @@ else
 check_PROGRAMS += $(fuzz_targets)
 fuzz_main = %D%/replay.c
 endif
+
+%C%_fuzz_admin_SOURCES = %D%/fuzz-admin.c $(fuzz_main)
+%C%_fuzz_admin_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/%D%/corpus/admin"'
+%C%_fuzz_admin_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_admin_LDADD = $(LIBSERVER_LIBS)
 
 %C%_fuzz_challenge_SOURCES = %D%/fuzz-challenge.c $(fuzz_main)
 %C%_fuzz_challenge_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/%D%/corpus/challenge"'

@@ -262,6 +262,8 @@ static int list_rows(struct index *index, MDB_cursor *cursor, enum index_table t
 	while (!r && has_prefix(&k, prefix)) {
 		int stop = visit_row(table, &k, &v, prefix->len, visit, context);
 
+		if (stop == -EUCLEAN) /* a row that cannot be */
+			return index_error(index, MDB_CORRUPTED);
 		if (stop)
 			return stop;
 		r = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);

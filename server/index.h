@@ -45,6 +45,9 @@ int index_open(int root_fd, uint64_t map_bytes, struct index **out, enum index_s
  * of those went well, too, the marker is left. */
 void index_close(struct index *index, bool clean);
 
+/** index_settle() - it was compared with the files, and this process still lives. */
+void index_settle(struct index *index);
+
 /** index_repair() - open it, or make it anew, where it is not open or damaged. To be rebuilt then.
  */
 int index_repair(struct index *index) must_check;

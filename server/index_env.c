@@ -4,6 +4,10 @@
  *
  *     index/whole    but for what was under way it knows every file
  *     index/clean    and nothing was under way when it was closed
+ *     index/tried    a process has it open that has not yet compared it with the files
+ *
+ * A damaged page can be the end of a process. Who finds "tried" knows that the one before did not
+ * get through, and makes the index anew instead of dying, too.
  *
  * Where the files got ahead of it (a full disk), "whole" goes first. No MDB_WRITEMAP: a full
  * disk would be SIGBUS.
@@ -22,6 +26,7 @@ enum { READERS_MAX = 1024, LOCK_FILE_BYTES = 128 * 1024 /* more than READERS_MAX
 
 #define CLEAN_MARKER "index/clean"
 #define WHOLE_MARKER "index/whole"
+#define TRIED_MARKER "index/tried"
 
 static const char *const table_names[INDEX_TABLES] = {
 	[INDEX_REPOSITORIES] = "repositories",
@@ -40,6 +45,9 @@ int index_error(struct index *index, int r)
 	case MDB_PANIC:
 	case MDB_INVALID:
 	case MDB_VERSION_MISMATCH:
+	case MDB_INCOMPATIBLE:
+	case MDB_CURSOR_FULL:
+	case MDB_PAGE_FULL:
 		if (!atomic_exchange(&index->damaged, true))
 			log_error("index: %s; it is made anew, pulls and pushes go on",
 				  mdb_strerror(r));
@@ -195,16 +203,33 @@ int index_open(int root_fd, uint64_t map_bytes, struct index **out, enum index_s
 	clean = whole && marker_take(root_fd, CLEAN_MARKER);
 	if (clean && store_sync_dir(root_fd, "index"))
 		clean = false;
+	if (present && !clean && marker_take(root_fd, TRIED_MARKER)) {
+		log_warning("index: the server that had it open did not get through it; it is "
+			    "rebuilt from the store's files");
+		move_away(root_fd);
+		present = false;
+	}
+	if (present && marker_leave(root_fd, TRIED_MARKER))
+		log_debug("index: no marker that it is open");
 	r = open_or_replace(index, &present);
+	if (clean)
+		index_settle(index);
 	*state = r || !present || !whole ? INDEX_EMPTY : clean ? INDEX_CLEAN : INDEX_UNCERTAIN;
 	*out = index;
 	return 0;
+}
+
+void index_settle(struct index *index)
+{
+	if (!marker_take(index->root_fd, TRIED_MARKER) && errno != ENOENT)
+		log_debug("index: the marker that it is open stays");
 }
 
 void index_close(struct index *index, bool clean)
 {
 	if (!index)
 		return;
+	index_settle(index);
 	if (index->damaged && index->env) {
 		mdb_env_close(index->env);
 		move_away(index->root_fd);

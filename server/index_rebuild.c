@@ -103,6 +103,8 @@ static int find_stale(void *context, const struct index_row *row)
 {
 	struct stale *stale = context;
 
+	if (!repository_is_valid(row->name, strlen(row->name)))
+		return -EUCLEAN;
 	snprintf(stale->repository, sizeof(stale->repository), "%s", row->name);
 	return store_has_repository(stale->store, row->name) ? 0 : 1;
 }
@@ -130,6 +132,7 @@ int index_rebuild(struct index *index, struct store *store, const atomic_bool *s
 	if (r)
 		return r;
 	index_set_ready(index, n_failures);
+	index_settle(index);
 	log_info("index: in step with the store, %llu manifests and %llu tags in %lld ms",
 		 (unsigned long long)rebuild.n_manifests, (unsigned long long)rebuild.n_tags,
 		 (long long)(now_ms() - start));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a client puts into a request: first line the target, second Range, third
- * Accept-Encoding. Whatever comes out of a target must fit the grammars, since it becomes
- * part of file names.
+ * Accept-Encoding and conditions. Whatever comes out of a target must fit the grammars, since it
+ * becomes part of file names.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -13,6 +13,34 @@
 #include "server/route.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_tags(const struct route *route)
+{
+	const char *tags[ROUTE_TAGS_MAX];
+	int n = route_tags(route, tags);
+
+	if (n > ROUTE_TAGS_MAX || (n < 0 && n != -EINVAL && n != -E2BIG))
+		abort();
+	for (int i = 0; i < n; i++) {
+		if (!tag_is_valid(tags[i], strlen(tags[i])))
+			abort();
+	}
+}
+
+/* What no header asks is allowed; what is named may not both be there and be another one. */
+static void check_conditions(const char *header)
+{
+	static const char etag[] = "\"sha256:00\"";
+
+	if (!etag_allows_change(NULL, NULL, etag) || !etag_allows_change(NULL, header, NULL))
+		abort();
+	if (etag_allows_change(header, NULL, NULL))
+		abort();
+	if (etag_listed(header, etag, false) && !etag_listed(header, etag, true))
+		abort();
+	if (etag_allows_change(NULL, header, etag) == etag_listed(header, etag, true))
+		abort();
+}
 
 static void check_route(char *target)
 {
@@ -39,6 +67,8 @@ static void check_route(char *target)
 	if (route.endpoint == ENDPOINT_UPLOAD && strlen(route.upload) != UPLOAD_ID_LEN)
 		abort();
 	(void)route_query(&route, "digest");
+	(void)route_query(&route, "ns");
+	check_tags(&route);
 }
 
 static void check_range(const char *header, uint64_t size_bytes)
@@ -79,7 +109,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			check_range(line, INT64_MAX);
 		} else {
 			(void)accepts_zstd(line);
-			(void)etag_listed(line, "\"sha256:00\"", true);
+			check_conditions(line);
 		}
 	}
 	free(text);

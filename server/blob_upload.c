@@ -6,9 +6,11 @@
  */
 #include <string.h>
 
+#include "lib/log.h"
 #include "server/authorize.h"
 #include "server/operations.h"
 #include "server/packer.h"
+#include "server/quota.h"
 #include "server/range.h"
 
 static void add_session_headers(struct request *request)
@@ -76,13 +78,36 @@ static bool read_algorithm(struct request *request, enum digest_algorithm *out)
 	return false;
 }
 
+/* Room in the quota for @bytes more; a blob that the repository has costs nothing. */
+static int hold(struct request *request, uint64_t bytes, bool may_block)
+{
+	struct problem problem = { "" };
+	int r;
+
+	if (request->has_digest &&
+	    store_has_link(request->services->store, request->route.repository, STORE_LAYERS,
+			   &request->digest))
+		return 0;
+	r = upload_hold(request->upload, bytes, may_block, &problem);
+	if (r == -EDQUOT)
+		reply_over_quota(request, &problem);
+	return r;
+}
+
 /* What cannot fit is refused before it is sent. */
 static void check_room(struct request *request)
 {
-	if (request_is_answered(request) ||
-	    store_has_room(request->services->store, request->length))
+	int r = 0;
+
+	if (request_is_answered(request))
 		return;
-	reply_failure(request, -ENOSPC, "upload");
+	if (!store_has_room(request->services->store, request->length))
+		r = -ENOSPC;
+	if (!r)
+		r = hold(request, request->length, false);
+	if (!r)
+		return;
+	reply_failure(request, r, "upload");
 	if (request->method != METHOD_POST)
 		add_session_headers(request);
 }
@@ -124,9 +149,11 @@ static bool keeps_data(const struct request *request)
 
 static int flush(struct request *request)
 {
-	int r = upload_append(request->upload, request->body, request->body_len,
-			      keeps_data(request), algorithm_of(request));
+	int r = hold(request, request->body_len, false);
 
+	if (!r)
+		r = upload_append(request->upload, request->body, request->body_len,
+				  keeps_data(request), algorithm_of(request));
 	if (!r)
 		request->body_len = 0;
 	return r;
@@ -164,10 +191,35 @@ void upload_body(struct request *request, const char *bytes, size_t len)
 	}
 }
 
+static int link_mounted(struct request *request)
+{
+	const char *repository = request->route.repository;
+	struct store *store = request->services->store;
+	cleanup_blob struct blob blob = { .fd = -1 };
+	struct problem problem = { "" };
+	bool is_new = !store_has_link(store, repository, STORE_LAYERS, &request->digest);
+	/* Its name may have been seen before its publisher has synced it. */
+	int r = store_sync_blob(store, &request->digest);
+
+	if (!r)
+		r = store_open_blob(store, &request->digest, &blob);
+	if (!r && is_new)
+		r = quota_hold(store->quotas, repository, blob.size_bytes, &problem);
+	if (r == -EDQUOT && problem.text[0])
+		reply_over_quota(request, &problem);
+	if (r)
+		return r;
+	r = store_create_repository(store, repository);
+	if (!r)
+		r = store_add_link(store, repository, STORE_LAYERS, &request->digest, "", 0);
+	if (is_new)
+		quota_release(store->quotas, repository, blob.size_bytes);
+	return r;
+}
+
 static void mount(struct request *request)
 {
 	const char *from = route_query(&request->route, "from");
-	const char *repository = request->route.repository;
 	struct store *store = request->services->store;
 	int r;
 
@@ -184,12 +236,9 @@ static void mount(struct request *request)
 		add_session_headers(request);
 		return;
 	}
-	/* Its name may have been seen before its publisher has synced it. */
-	r = store_sync_blob(store, &request->digest);
-	if (!r)
-		r = store_create_repository(store, repository);
-	if (!r)
-		r = store_add_link(store, repository, STORE_LAYERS, &request->digest, "", 0);
+	r = link_mounted(request);
+	if (r == -EDQUOT)
+		return;
 	if (r)
 		reply_failure(request, r, "the blob cannot be mounted");
 	else
@@ -201,8 +250,11 @@ static void commit(struct request *request)
 	const char *repository = request->route.repository;
 	struct store *store = request->services->store;
 	bool in_memory = upload_size(request->upload) == 0;
-	int r = upload_commit(request->upload, request->body, request->body_len, &request->digest);
+	int r = hold(request, request->body_len, true);
 
+	if (!r)
+		r = upload_commit(request->upload, request->body, request->body_len,
+				  &request->digest);
 	if (!r)
 		r = store_create_repository(store, repository);
 	if (!r)

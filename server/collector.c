@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "lib/log.h"
+#include "server/quota.h"
 
 struct collector {
 	struct store *store; /* borrowed */
@@ -86,12 +87,22 @@ static bool wait_interval(struct collector *collector)
 	return !collector->stop;
 }
 
+/* What the quotas' sums may have too much, for what went while they were counted. */
+static void count(struct collector *collector)
+{
+	int r = quotas_count(collector->store->quotas, &collector->stop);
+
+	if (r && r != -ECANCELED)
+		log_error("quotas: what the repositories have cannot be counted: %s", strerror(-r));
+}
+
 static void *collector_main(void *argument)
 {
 	struct collector *collector = argument;
 	const struct gc_options options = { .untagged_s = collector->options.untagged_s,
 					    .stop = &collector->stop };
 
+	count(collector);
 	while (wait_interval(collector)) {
 		struct problem problem = { "" };
 		struct gc_report report;
@@ -99,6 +110,7 @@ static void *collector_main(void *argument)
 
 		if (r && r != -ECANCELED && r != -EAGAIN)
 			log_error("%s", problem_text(&problem, r));
+		count(collector);
 	}
 	return NULL;
 }

@@ -40,6 +40,7 @@ noinst_LIBRARIES += %D%/libserver.a
 	%D%/pack.c %D%/pack.h %D%/pack_format.h %D%/pack_read.c \
 	%D%/packer.c %D%/packer.h \
 	%D%/quarantine.c %D%/quarantine.h \
+	%D%/quota.c %D%/quota.h \
 	%D%/range.c %D%/range.h \
 	%D%/recovery.c %D%/recovery.h \
 	%D%/reply.c \

@@ -16,6 +16,7 @@
 #include "server/commands.h"
 #include "server/options.h"
 #include "server/packer.h"
+#include "server/quota.h"
 #include "server/recovery.h"
 
 enum { HOUSEKEEPING_S = 60, EXIT_USAGE = 2 };
@@ -122,6 +123,10 @@ static int open_services(struct program *program, struct problem *problem)
 	if (!r && options->compress)
 		r = packer_new(services->store, &services->packer);
 	if (!r)
+		r = quotas_new(services->store, &services->store->quotas);
+	if (!r) /* before the rules move into access */
+		r = quotas_set(services->store->quotas, &options->rules, options->quota_total);
+	if (!r)
 		r = load_access(program, problem);
 	if (!r)
 		r = collector_new(services->store, services->index, &options->collector,
@@ -140,6 +145,8 @@ static void close_services(struct program *program)
 	unload_access(program);
 	packer_free(services->packer);
 	uploads_free(services->uploads);
+	if (services->store)
+		quotas_free(steal_ptr(services->store->quotas));
 	index_close(services->index, in_step);
 	store_close(services->store);
 }
@@ -173,6 +180,13 @@ static int reload_settings(struct program *program, struct options *fresh, struc
 	return 0;
 }
 
+/* Before the rules move into access. */
+static int reload_quotas(struct program *program, struct options *fresh, struct problem *problem)
+{
+	(void)problem;
+	return quotas_set(program->services.store->quotas, &fresh->rules, fresh->quota_total);
+}
+
 static int reload_access(struct program *program, struct options *fresh, struct problem *problem)
 {
 	struct rules rules = fresh->rules;
@@ -198,6 +212,7 @@ static int reload_tls(struct program *program, struct options *fresh, struct pro
 static int (*const reloads[])(struct program *program, struct options *fresh,
 			      struct problem *problem) = {
 	reload_settings,
+	reload_quotas,
 	reload_access,
 	reload_tls,
 };

@@ -8,6 +8,7 @@
 #include "server/manifest.h"
 #include "server/negotiate.h"
 #include "server/operations.h"
+#include "server/quota.h"
 
 static void manifest_unknown(struct request *request)
 {
@@ -215,12 +216,22 @@ static int publish(struct change *change)
 	const struct route *route = &request->route;
 	struct store *store = request->services->store;
 	cleanup_free char *text = manifest_record_text(change->record);
+	struct problem problem = { "" };
+	uint64_t bytes = request->body_len;
 	int r, followed, n = 0;
 
 	if (!text)
 		return -ENOMEM;
+	if (store_has_link(store, route->repository, STORE_MANIFESTS, change->digest))
+		bytes = 0;
+	r = bytes ? quota_hold(store->quotas, route->repository, bytes, &problem) : 0;
+	if (r == -EDQUOT)
+		reply_over_quota(request, &problem);
+	if (r)
+		return r;
 	r = store_add_link(store, route->repository, STORE_MANIFESTS, change->digest, text,
 			   strlen(text));
+	quota_release(store->quotas, route->repository, bytes);
 	for (; !r && n < change->n_tags; n++) {
 		struct digest old;
 

@@ -63,6 +63,8 @@ static const struct config_option config_table[] = {
 	       "of the disk; uploads that would leave less are refused"),
 	OPTION("store", "sparse-index", CONFIG_BOOL, sparse_index, 0, 0,
 	       "take indexes of manifests that are not there"),
+	OPTION("quota", "total", CONFIG_SIZE, quota_total, 0, 0,
+	       "content of all repositories; 0: no quota"),
 	OPTION("uploads", "expire", CONFIG_NUMBER, upload_ttl_s, 1, 365 * 86400,
 	       "seconds since the last request of an upload session"),
 	OPTION("auth", "htpasswd", CONFIG_STRING, htpasswd, 0, 0, "file of users, by htpasswd -B"),
@@ -323,6 +325,7 @@ static const char *const live_keys[] = {
 	"limits min-rate",
 	"limits rate-window",
 	"limits body-memory",
+	"quota total",
 	"uploads expire",
 };
 

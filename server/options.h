@@ -25,6 +25,7 @@ struct options {
 	uint64_t index_map;
 	bool compress;
 	uint64_t min_free;
+	uint64_t quota_total; /* 0: none */
 	struct collector_options collector;
 	uint64_t lease_s;
 	uint64_t upload_ttl_s;

@@ -140,6 +140,11 @@ void reply_failure(struct request *request, int error, const char *what)
 		reply_error_message(request, code, status, "the registry failed; its log says why");
 }
 
+void reply_over_quota(struct request *request, const struct problem *why)
+{
+	reply_error_message(request, API_DENIED, 413, why->text);
+}
+
 void reply_empty(struct request *request, unsigned int status)
 {
 	reply_response(request, status,

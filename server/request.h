@@ -170,6 +170,10 @@ void reply_error_status(struct request *request, enum api_error error, unsigned 
 /** reply_failure() - a failure of the store: 507, 503 or 500. Logged here, once. */
 void reply_failure(struct request *request, int error, const char *what);
 
+/** reply_over_quota() - what would go over a quota is refused; @why says which one. */
+struct problem;
+void reply_over_quota(struct request *request, const struct problem *why);
+
 /** reply_empty() - a status without content. */
 void reply_empty(struct request *request, unsigned int status);
 

@@ -37,6 +37,7 @@
 #include "server/pack.h"
 
 struct problem;
+struct quotas;
 
 enum { STORE_FAILURES_MAX = 3 };
 
@@ -48,6 +49,7 @@ struct store {
 	bool compress;		 /* contents are packed; set before the first request */
 	int64_t lease_s;	 /* see above; set before the first request */
 	uint64_t min_free_bytes; /* what uploads leave of the disk; set before the first request */
+	struct quotas *quotas;	 /* borrowed; NULL: none; set before the first request */
 	/* Changes to one repository's manifests and tags, and its creation, take its lock. */
 	pthread_mutex_t locks[64];
 	/* A blob that changes its form, or goes, does so under the lock of its digest. */

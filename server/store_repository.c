@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "lib/reference.h"
+#include "server/quota.h"
 
 enum {
 	LINK_TEXT_MAX = 4096, /* a media type and a digest */
@@ -192,13 +193,19 @@ int store_renew_link(struct store *store, const char *repository, enum store_kin
 	return renew(store, path, digest, false);
 }
 
-static int create_link(int dirfd, const char *name, const char *bytes, size_t len)
+/* @came: it was not there before. */
+static int create_link(int dirfd, const char *name, const char *bytes, size_t len, bool *came)
 {
 	int fd;
 
-	if (len)
+	if (len) {
+		*came |= !path_exists(dirfd, name); /* under the repository's lock */
 		return write_file(dirfd, name, bytes, len, false);
-	fd = store_openat(dirfd, name, O_WRONLY | O_CREAT, 0644);
+	}
+	fd = store_openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL, 0644);
+	*came |= fd >= 0;
+	if (fd == -EEXIST)
+		fd = store_openat(dirfd, name, O_WRONLY | O_CREAT, 0644);
 	if (fd < 0)
 		return fd;
 	close(fd);
@@ -210,6 +217,7 @@ int store_add_link(struct store *store, const char *repository, enum store_kind 
 {
 	char path[LINK_PATH_SIZE], name[DIGEST_TEXT_SIZE];
 	cleanup_close int dirfd = -1;
+	bool came = false;
 	int r = -ENOENT;
 
 	dir_path(repository, kind, path);
@@ -219,10 +227,12 @@ int store_add_link(struct store *store, const char *repository, enum store_kind 
 	link_name(digest, name);
 	link_path(repository, kind, digest, path);
 	for (unsigned int i = 0; r == -ENOENT && i < LINK_TRIES; i++) {
-		r = create_link(dirfd, name, bytes, len);
+		r = create_link(dirfd, name, bytes, len, &came);
 		if (!r)
 			r = renew(store, path, digest, true);
 	}
+	if (came) /* also when it is not on disk for sure */
+		quota_note_link(store->quotas, repository, digest, true);
 	return r;
 }
 
@@ -250,6 +260,8 @@ int store_remove_idle_link(struct store *store, const char *repository, enum sto
 	if (!r && unlinkat(store->repositories_fd, path, 0))
 		r = -errno;
 	pthread_mutex_unlock(link_lock(store, digest));
+	if (!r)
+		quota_note_link(store->quotas, repository, digest, false);
 	return r;
 }
 
@@ -262,11 +274,12 @@ int store_sync_links(struct store *store, const char *repository, enum store_kin
 }
 
 static int remove_path(struct store *store, const char *repository, enum store_kind kind,
-		       const char *path)
+		       const char *path, bool *went)
 {
 	char dir[LINK_PATH_SIZE];
 	int r = unlinkat(store->repositories_fd, path, 0) ? -errno : 0, synced;
 
+	*went = !r;
 	if (r && r != -ENOTDIR && r != -ENOENT)
 		return r;
 	/* Also when it is gone: an earlier removal may have failed at this very step. */
@@ -281,9 +294,14 @@ int store_remove_link(struct store *store, const char *repository, enum store_ki
 		      const struct digest *digest)
 {
 	char path[LINK_PATH_SIZE];
+	bool went;
+	int r;
 
 	link_path(repository, kind, digest, path);
-	return remove_path(store, repository, kind, path);
+	r = remove_path(store, repository, kind, path, &went);
+	if (went)
+		quota_note_link(store->quotas, repository, digest, false);
+	return r;
 }
 
 static int read_text(const struct store *store, const char *path, char **out)
@@ -359,9 +377,10 @@ int store_get_tag(const struct store *store, const char *repository, const char 
 int store_remove_tag(struct store *store, const char *repository, const char *tag)
 {
 	char path[LINK_PATH_SIZE];
+	bool went;
 
 	tag_path(repository, tag, path);
-	return remove_path(store, repository, STORE_TAGS, path);
+	return remove_path(store, repository, STORE_TAGS, path, &went);
 }
 
 static int open_listing(int dirfd, const char *path, DIR **out)

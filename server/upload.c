@@ -10,6 +10,8 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
+#include "server/quota.h"
+
 enum { BUCKETS = 1024, NAME_SIZE = UPLOAD_ID_LEN + 16 };
 
 struct upload {
@@ -23,6 +25,7 @@ struct upload {
 	struct store_temp temp;		 /* owned; fd -1: not open */
 	bool has_temp;			 /* data is in temp, not in the session file */
 	uint64_t size_bytes;		 /* stored */
+	uint64_t held_bytes;		 /* of the repository's quota */
 	struct hasher *hasher;		 /* owned; NULL: not known, read the file */
 	enum digest_algorithm algorithm; /* of hasher */
 	enum digest_algorithm expected;
@@ -64,8 +67,19 @@ static struct upload *upload_alloc(struct uploads *uploads, const char *reposito
 	return upload;
 }
 
+/* Of the quota only what is stored stays held, or nothing. */
+static void give_back(struct upload *upload, uint64_t keep_bytes)
+{
+	if (upload->held_bytes <= keep_bytes)
+		return;
+	quota_release(upload->uploads->store->quotas, upload->repository,
+		      upload->held_bytes - keep_bytes);
+	upload->held_bytes = keep_bytes;
+}
+
 static void upload_destroy(struct upload *upload)
 {
+	give_back(upload, 0);
 	store_temp_discard(upload->uploads->store, &upload->temp);
 	hasher_free(upload->hasher);
 	free(upload);
@@ -305,6 +319,7 @@ void upload_release(struct uploads *uploads, struct upload *upload)
 		upload_destroy(upload);
 		return;
 	}
+	give_back(upload, upload->size_bytes);
 	upload->used_ms = now_ms();
 	pthread_mutex_lock(&uploads->lock);
 	upload->busy = false;
@@ -330,6 +345,23 @@ const char *upload_id(const struct upload *upload)
 uint64_t upload_size(const struct upload *upload)
 {
 	return upload->size_bytes;
+}
+
+int upload_hold(struct upload *upload, uint64_t bytes, bool may_block, struct problem *problem)
+{
+	struct quotas *quotas = upload->uploads->store->quotas;
+	uint64_t wanted = upload->size_bytes + bytes;
+	int r;
+
+	if (wanted <= upload->held_bytes)
+		return 0;
+	if (may_block)
+		r = quota_hold(quotas, upload->repository, wanted - upload->held_bytes, problem);
+	else
+		r = quota_try(quotas, upload->repository, wanted - upload->held_bytes, problem);
+	if (!r)
+		upload->held_bytes = wanted;
+	return r == -EAGAIN ? 0 : r; /* not counted yet: looked at again before the end */
 }
 
 void upload_expect(struct upload *upload, enum digest_algorithm algorithm)

@@ -51,6 +51,15 @@ const char *upload_id(const struct upload *upload);
 uint64_t upload_size(const struct upload *upload);
 
 /**
+ * upload_hold() - room in the repository's quota for @bytes more than are stored. It stays held
+ * as long as the data does.
+ * @may_block: false: where quotas are not counted yet, that is 0.
+ * Return: 0; -EDQUOT with @problem for the client; -errno.
+ */
+int upload_hold(struct upload *upload, uint64_t bytes, bool may_block,
+		struct problem *problem) must_check;
+
+/**
  * upload_expect(), upload_expected() - which algorithm the digest at the end will probably
  * have; SHA-256 where nobody said. Another one costs a second reading of the data.
  */

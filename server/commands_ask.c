@@ -117,6 +117,7 @@ static int ask_self(const struct admin_request *request, const struct options *o
 	if (r)
 		return r;
 	services.store->lease_s = (int64_t)options->lease_s;
+	services.store->sparse_index = options->sparse_index;
 	r = work(request, options, &services, &output, report, problem);
 	store_close(services.store);
 	return r;

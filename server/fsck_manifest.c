@@ -128,6 +128,10 @@ static const struct digest *first_missing(struct fsck_repository *repository,
 
 		if (is_manifest && manifest_layer_is_foreign(entry))
 			continue;
+		if (!is_manifest && store->sparse_index &&
+		    !store_has_link(store, name, STORE_MANIFESTS, &entry->digest) &&
+		    !store_has_link(store, name, STORE_LAYERS, &entry->digest))
+			continue;
 		if (store_has_blob(store, &entry->digest) &&
 		    (store_has_link(store, name, STORE_LAYERS, &entry->digest) ||
 		     (!is_manifest &&

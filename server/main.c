@@ -108,7 +108,6 @@ static int open_services(struct program *program, struct problem *problem)
 	sigbus_root_fd = services->store->root_fd;
 	services->body_memory_max = options->body_memory;
 	services->namespace = options->namespace;
-	services->sparse_index = options->sparse_index;
 	r = open_index(program, problem);
 	if (!r) {
 		r = uploads_new(services->store, &services->uploads);
@@ -118,6 +117,7 @@ static int open_services(struct program *program, struct problem *problem)
 			uploads_expire(services->uploads, (int64_t)options->upload_ttl_s);
 	}
 	services->store->compress = options->compress;
+	services->store->sparse_index = options->sparse_index;
 	services->store->lease_s = (int64_t)options->lease_s;
 	services->store->min_free_bytes = options->min_free;
 	if (!r && options->compress)

@@ -121,7 +121,7 @@ static bool has(struct store *store, const char *repository, enum store_kind kin
 }
 
 const struct digest *manifest_missing(struct store *store, const char *repository,
-				      const struct oci_document *document, bool sparse_index)
+				      const struct oci_document *document)
 {
 	if (document->kind == OCI_KIND_MANIFEST &&
 	    !has(store, repository, STORE_LAYERS, &document->config.digest))
@@ -135,7 +135,7 @@ const struct digest *manifest_missing(struct store *store, const char *repositor
 		    has(store, repository, STORE_MANIFESTS, &entry->digest))
 			continue;
 		if (!has(store, repository, STORE_LAYERS, &entry->digest) &&
-		    !(sparse_index && document->kind == OCI_KIND_INDEX))
+		    !(store->sparse_index && document->kind == OCI_KIND_INDEX))
 			return &entry->digest;
 	}
 	return NULL;

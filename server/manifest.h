@@ -44,12 +44,12 @@ bool manifest_layer_is_foreign(const struct oci_descriptor *layer);
 
 /**
  * manifest_missing() - the first thing that @document names and the repository lacks. Layers
- * that may not be distributed, and the subject, need not be there, nor with @sparse_index what
+ * that may not be distributed, and the subject, need not be there, nor with sparse_index what
  * an index lists. What is there has a new lease, so that it stays until the manifest is published.
  * Return: its digest (borrowed from @document), or NULL.
  */
 const struct digest *manifest_missing(struct store *store, const char *repository,
-				      const struct oci_document *document, bool sparse_index);
+				      const struct oci_document *document);
 
 /**
  * manifest_remove() - a manifest, durably, and its rows of the index; not its tags. Under

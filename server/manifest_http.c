@@ -188,9 +188,8 @@ static int index_put_manifest(struct index_txn *txn, void *context)
 
 static bool is_missing_something(struct request *request, const struct oci_document *document)
 {
-	const struct digest *missing = manifest_missing(request->services->store,
-							request->route.repository, document,
-							request->services->sparse_index);
+	const struct digest *missing =
+		manifest_missing(request->services->store, request->route.repository, document);
 	char text[DIGEST_TEXT_SIZE];
 
 	if (!missing)

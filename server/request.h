@@ -83,7 +83,6 @@ struct services {
 	struct collector *collector;
 	struct packer *packer; /* NULL: blobs stay as they came */
 	const char *namespace; /* borrowed: what ?ns= names this registry by, or "" */
-	bool sparse_index;     /* takes an index of what is not there */
 	atomic_uint_least64_t body_memory_max; /* of all body buffers together */
 	atomic_uint_least64_t body_memory;
 	atomic_bool draining; /* the server ends */

@@ -47,6 +47,7 @@ struct store {
 	int root_fd, blobs_fd, repositories_fd, uploads_fd, lock_fd; /* owned */
 	bool no_tmpfile;	 /* the file system has no O_TMPFILE; set once at open */
 	bool compress;		 /* contents are packed; set before the first request */
+	bool sparse_index;	 /* an index may list what is not there; set as the others */
 	int64_t lease_s;	 /* see above; set before the first request */
 	uint64_t min_free_bytes; /* what uploads leave of the disk; set before the first request */
 	struct quotas *quotas;	 /* borrowed; NULL: none; set before the first request */

@@ -3,7 +3,7 @@
  * Owns the LMDB environment and the markers beside it, which say what it is worth:
  *
  *     index/whole    but for what was under way it knows every file
- *     index/clean    and nothing was under way when it was closed
+ *     index/clean    and nothing was under way when it was closed; holds the file's SHA-256
  *     index/tried    a process has it open that has not yet compared it with the files
  *
  * A damaged page can be the end of a process. Who finds "tried" knows that the one before did not
@@ -23,6 +23,9 @@
 #include "server/store.h"
 
 enum { READERS_MAX = 1024, LOCK_FILE_BYTES = 128 * 1024 /* more than READERS_MAX need */ };
+
+/* LMDB has no checksums. What is larger takes too long to read at a start, and is trusted. */
+enum { CHECKED_BYTES_MAX = 64 << 20 };
 
 #define CLEAN_MARKER "index/clean"
 #define WHOLE_MARKER "index/whole"
@@ -160,6 +163,52 @@ static int marker_leave(int root_fd, const char *name)
 	return fd < 0 || close(fd) ? -errno : 0;
 }
 
+/* "sha256:…" of data.mdb while nobody has it open. Return: 0, -EFBIG or -errno. */
+static int file_digest(int root_fd, char out[static DIGEST_TEXT_SIZE])
+{
+	cleanup_close int fd = openat(root_fd, "index/data.mdb", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	struct digest digest;
+	uint64_t size_bytes;
+	struct stat st;
+	int r;
+
+	if (fd < 0 || fstat(fd, &st))
+		return -errno;
+	if (st.st_size > CHECKED_BYTES_MAX)
+		return -EFBIG;
+	r = digest_compute_fd(DIGEST_SHA256, fd, &digest, &size_bytes);
+	if (!r)
+		digest_format(&digest, out);
+	return r;
+}
+
+static int leave_clean(int root_fd)
+{
+	char text[DIGEST_TEXT_SIZE] = "";
+	cleanup_close int fd = -1;
+	int r = file_digest(root_fd, text);
+
+	if (r && r != -EFBIG)
+		return r;
+	fd = openat(root_fd, CLEAN_MARKER, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+		    0600);
+	if (fd < 0)
+		return -errno;
+	r = write_all(fd, text, strlen(text));
+	return r ? r : fsync(fd) ? -errno : 0;
+}
+
+/* Did somebody, or the disk, change the file since it was closed? */
+static bool was_changed(int root_fd)
+{
+	cleanup_free char *wanted = NULL;
+	char text[DIGEST_TEXT_SIZE];
+	size_t len;
+
+	return !read_file_at(root_fd, CLEAN_MARKER, sizeof(text), &wanted, &len) && len &&
+	       !file_digest(root_fd, text) && strcmp(wanted, text) != 0;
+}
+
 /* What a new index may not cure. */
 static bool is_of_the_disk(int r)
 {
@@ -199,6 +248,12 @@ int index_open(int root_fd, uint64_t map_bytes, struct index **out, enum index_s
 	pthread_rwlock_init(&index->map_lock, NULL);
 	pthread_mutex_init(&index->state_lock, NULL);
 	present = !fstatat(root_fd, "index/data.mdb", &st, 0);
+	if (present && (!st.st_size || was_changed(root_fd))) {
+		log_warning("index: its file was changed since it was closed; it is rebuilt from "
+			    "the store's files");
+		move_away(root_fd);
+		present = false;
+	}
 	whole = present && !fstatat(root_fd, WHOLE_MARKER, &st, AT_SYMLINK_NOFOLLOW);
 	clean = whole && marker_take(root_fd, CLEAN_MARKER);
 	if (clean && store_sync_dir(root_fd, "index"))
@@ -237,8 +292,8 @@ void index_close(struct index *index, bool clean)
 		if (!index->ready || mdb_env_sync(index->env, 1))
 			clean = false;
 		mdb_env_close(index->env);
-		if (clean && (marker_leave(index->root_fd, CLEAN_MARKER) ||
-			      store_sync_dir(index->root_fd, "index")))
+		if (clean &&
+		    (leave_clean(index->root_fd) || store_sync_dir(index->root_fd, "index")))
 			log_debug("index: no marker, it is checked at the next start");
 	}
 	pthread_rwlock_destroy(&index->map_lock);

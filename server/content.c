@@ -10,6 +10,13 @@
 enum {
 	MEMORY_MAX = 1024 * 1024, /* decoded at once; more is decoded while it is sent */
 	BLOCK_BYTES = 128 * 1024, /* asked of a reader at a time */
+	/*
+	 * Unpackers that are kept from one read to the next, some 400 KiB each. Who comes
+	 * later, maybe a crowd of clients that do not read, gets small pieces, each by an
+	 * unpacker of its own that decodes the frame again: slower, and no memory.
+	 */
+	UNPACKERS_KEPT = 256,
+	SMALL_PIECE = 32 * 1024,
 	PART_HEADER_SIZE = 256,
 	BOUNDARY_SIZE = 33,
 };
@@ -24,12 +31,25 @@ struct part {
 /* Content that is read while it is sent. */
 struct reader {
 	struct blob blob;	   /* owned */
-	struct unpacker *unpacker; /* owned; NULL: not packed, or not there yet */
+	struct unpacker *unpacker; /* owned; NULL: not packed, or not there now */
+	bool keeps;		   /* the unpacker, and is one of n_kept */
 	struct digest digest;	   /* for the log */
 	unsigned int part, n_parts;
 	uint64_t done; /* of the part, text first */
 	struct part parts[];
 };
+
+static atomic_uint n_kept;
+
+/* One of those whose unpacker stays? Else it is made and freed for each read. */
+static bool may_keep(struct reader *reader)
+{
+	if (!reader->keeps && n_kept++ < UNPACKERS_KEPT)
+		reader->keeps = true;
+	else if (!reader->keeps)
+		n_kept--;
+	return reader->keeps;
+}
 
 static void unreadable(struct request *request, struct blob *blob, int r)
 {
@@ -44,12 +64,16 @@ static void reader_free(void *argument)
 	struct reader *reader = argument;
 
 	unpacker_free(reader->unpacker);
+	if (reader->keeps)
+		n_kept--;
 	blob_close(&reader->blob);
 	free(reader);
 }
 
 static ssize_t read_packed(struct reader *reader, char *buffer, size_t len, uint64_t off)
 {
+	bool keep = may_keep(reader);
+	ssize_t n;
 	int copy, r;
 
 	/* Sequential within a part: the unpacker is where the last read ended. */
@@ -63,7 +87,10 @@ static ssize_t read_packed(struct reader *reader, char *buffer, size_t len, uint
 			return r;
 		}
 	}
-	return unpacker_read(reader->unpacker, buffer, len);
+	n = unpacker_read(reader->unpacker, buffer, !keep && len > SMALL_PIECE ? SMALL_PIECE : len);
+	if (!keep)
+		unpacker_free(steal_ptr(reader->unpacker));
+	return n;
 }
 
 static ssize_t read_part(struct reader *reader, const struct part *part, char *buffer, size_t max)

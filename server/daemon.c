@@ -22,7 +22,6 @@ enum {
 	CONNECTION_MEMORY = 64 * 1024,
 	MONITOR_CONNECTIONS = 64,
 	DRAIN_POLL_MS = 10,
-	FDS_PER_CONNECTION = 2, /* socket; blob or upload */
 };
 
 /*
@@ -62,7 +61,8 @@ static uint64_t connection_limit(uint64_t wanted)
 	possible = limit.rlim_cur > 1024  ? limit.rlim_cur - 256
 		   : limit.rlim_cur > 128 ? limit.rlim_cur - 64
 					  : 64;
-	possible = possible * 8 / (8 * FDS_PER_CONNECTION + 1);
+	/* Of 15: 8 welcome, 1 that is told that it is one too many, 6 files. */
+	possible = possible * 8 / 15;
 	if (possible >= wanted)
 		return wanted;
 	log_warning("connections: %llu instead of %llu, since only %llu files may be open; raise "

@@ -21,6 +21,7 @@ struct address {
 
 struct connection {
 	struct connection *next, **link; /* under the shard's lock */
+	struct connections *connections;
 	struct shard *shard;
 	struct address *address; /* may be NULL */
 	int fd;			 /* the library's; good while this is in the table */

@@ -124,6 +124,7 @@ static struct connection *add(struct connections *connections, struct MHD_Connec
 
 	if (!new)
 		return NULL;
+	new->connections = connections;
 	new->fd = fd->connect_fd;
 	new->encrypted = MHD_get_connection_info(handle, MHD_CONNECTION_INFO_PROTOCOL) != NULL;
 	new->start_ms = new->since_ms = new->window_ms = now_ms();
@@ -193,7 +194,13 @@ bool connection_set_state(struct connection *connection, enum connection_state s
 
 enum connection_verdict connection_verdict(const struct connection *connection)
 {
-	return connection ? connection->verdict : CONNECTION_WELCOME;
+	if (!connection)
+		return CONNECTION_WELCOME;
+	/* It was one too many when it came; has room been made since? */
+	if (connection->verdict == CONNECTION_OVER_TOTAL &&
+	    connection->connections->n <= connection->connections->total)
+		return CONNECTION_WELCOME;
+	return connection->verdict;
 }
 
 bool connection_waits(const struct connection *connection)

@@ -296,7 +296,8 @@ static enum MHD_Result on_headers(struct request *request, const char *method_na
 		return answer(request);
 	if (!request_read_framing(request)) {
 		reply_error_status(request, API_UNSUPPORTED, 400,
-				   "the request's length is said twice or wrongly");
+				   "the request's length is said twice or wrongly, or a "
+				   "header's name is none");
 		reply_header(request, "Connection", "close");
 		return answer(request);
 	}

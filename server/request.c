@@ -63,8 +63,21 @@ int request_collect(struct request *request, const char *bytes, size_t len, size
 
 struct framing {
 	unsigned int n_lengths, n_codings, n_hosts;
+	bool bad_name;
 	const char *length, *coding;
 };
+
+/*
+ * The library takes "Transfer-Encoding :" for a header of that name with a space, and so for
+ * none that matters, where others see a coding.
+ */
+static bool is_header_name(const char *name)
+{
+	static const char token[] = "!#$%&'*+-.^_`|~0123456789"
+				    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+	return *name && !name[strspn(name, token)];
+}
 
 static enum MHD_Result count_framing(void *cls, enum MHD_ValueKind kind, const char *key,
 				     const char *value)
@@ -72,7 +85,9 @@ static enum MHD_Result count_framing(void *cls, enum MHD_ValueKind kind, const c
 	struct framing *framing = cls;
 
 	(void)kind;
-	if (!strcasecmp(key, "Content-Length")) {
+	if (!is_header_name(key)) {
+		framing->bad_name = true;
+	} else if (!strcasecmp(key, "Content-Length")) {
 		framing->n_lengths++;
 		framing->length = value;
 	} else if (!strcasecmp(key, "Transfer-Encoding")) {
@@ -90,8 +105,8 @@ bool request_read_framing(struct request *request)
 	char *end;
 
 	MHD_get_connection_values(request->connection, MHD_HEADER_KIND, count_framing, &framing);
-	if (framing.n_lengths > 1 || framing.n_codings > 1 || framing.n_hosts > 1 ||
-	    (framing.n_lengths && framing.n_codings))
+	if (framing.bad_name || framing.n_lengths > 1 || framing.n_codings > 1 ||
+	    framing.n_hosts > 1 || (framing.n_lengths && framing.n_codings))
 		return false;
 	if (framing.coding && strcasecmp(framing.coding, "chunked"))
 		return false;

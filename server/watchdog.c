@@ -20,8 +20,9 @@ enum {
 	LOOK_MS = 1000,
 	LOOK_FULL_MS = 50,  /* between two looks that make room */
 	ANSWER_WINDOWS = 3, /* for one who takes an answer slowly */
-	AGES = 120,	    /* seconds; older ones count as that old */
-	SLOW_FACTOR = 8,    /* near the limit, this many times the minimum rate is slow */
+	AGES = 120,	    /* of AGE_MS; older ones count as that old */
+	AGE_MS = 250,
+	SLOW_FACTOR = 8, /* near the limit, this many times the minimum rate is slow */
 	LOG_LINES_A_LOOK = 8,
 };
 
@@ -138,15 +139,15 @@ static void check(struct look *look, struct connection *connection)
 	}
 }
 
-/* For how many seconds has it been of no use? 0: it is busy. */
-static unsigned int useless_s(const struct look *look, const struct connection *connection)
+/* For how many AGE_MS has it been of no use? 0: it is busy. */
+static unsigned int useless(const struct look *look, const struct connection *connection)
 {
 	int state = connection->state;
 	int64_t ms = look->now - connection->since_ms;
 	struct tcp_info info;
 	uint64_t bytes;
 
-	if (connection->changes != connection->seen_changes || ms < 1000 ||
+	if (connection->changes != connection->seen_changes || ms < AGE_MS ||
 	    state == CONNECTION_WORKING || state == CONNECTION_CUT)
 		return 0;
 	if (state == CONNECTION_BODY || state == CONNECTION_SENDING) {
@@ -162,17 +163,17 @@ static unsigned int useless_s(const struct look *look, const struct connection *
 	/* Who has more connections than his share is first. */
 	if (connection->verdict == CONNECTION_OVER_ADDRESS)
 		return AGES - 1;
-	return ms / 1000 < AGES ? (unsigned int)(ms / 1000) : AGES - 1;
+	return ms / AGE_MS < AGES ? (unsigned int)(ms / AGE_MS) : AGES - 1;
 }
 
 static void count_age(struct look *look, struct connection *connection)
 {
-	look->ages[useless_s(look, connection)]++;
+	look->ages[useless(look, connection)]++;
 }
 
 static void make_room(struct look *look, struct connection *connection)
 {
-	unsigned int age = look->n_room ? useless_s(look, connection) : 0;
+	unsigned int age = look->n_room ? useless(look, connection) : 0;
 
 	if (!age || age < look->age)
 		return;
@@ -261,7 +262,9 @@ static void *watchdog_main(void *argument)
 		if (rules)
 			next_rules = now_ms() + LOOK_MS;
 		next_room = now_ms() + LOOK_FULL_MS;
+		full = connections_is_near_limit(connections);
 		pthread_mutex_lock(&connections->lock);
+		connections->full = connections->full || full;
 	}
 	pthread_mutex_unlock(&connections->lock);
 	return NULL;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "server/content.h"
+#include "server/hot.h"
 #include "server/negotiate.h"
 #include "server/operations.h"
 #include "server/range.h"
@@ -124,29 +125,75 @@ static void send_blob(struct request *request, struct blob *blob, const char *di
 		add_blob_headers(request, digest, etag);
 }
 
-void blob_get_begin(struct request *request)
+static int find_blob(struct request *request, struct blob *blob)
 {
+	const char *repository = request->route.repository;
 	const struct digest *digest = &request->route.digest;
 	struct store *store = request->services->store;
-	char text[DIGEST_TEXT_SIZE];
-	struct blob blob;
-	int r;
+	int r = 0;
 
 	/* Who asks by HEAD may leave out an upload for it: it must stay for a while. */
 	if (request->method == METHOD_HEAD)
-		r = store_renew_link(store, request->route.repository, STORE_LAYERS, digest);
-	else
-		r = store_has_link(store, request->route.repository, STORE_LAYERS, digest)
-			    ? 0
-			    : -ENOENT;
-	if (!r)
-		r = store_open_blob(store, digest, &blob);
+		r = store_renew_link(store, repository, STORE_LAYERS, digest);
+	else if (!store_has_link(store, repository, STORE_LAYERS, digest))
+		r = -ENOENT;
+	return r ? r : store_open_blob(store, digest, blob);
+}
+
+static void get_blob(struct request *request)
+{
+	char text[DIGEST_TEXT_SIZE];
+	struct blob blob;
+	int r = find_blob(request, &blob);
+
 	if (r == -ENOENT)
 		blob_unknown(request);
 	else if (r)
 		reply_failure(request, r, "the blob cannot be opened");
 	else
-		send_blob(request, &blob, digest_format(digest, text));
+		send_blob(request, &blob, digest_format(&request->route.digest, text));
+}
+
+/* Is the answer the same for everybody who asks for this? */
+static bool is_plain_get(const struct request *request)
+{
+	static const char *const headers[] = { "Range", "If-None-Match", "If-Range" };
+
+	if (request->method != METHOD_GET || !request->services->hot ||
+	    request->services->draining || request->route.n_query)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(headers); i++) {
+		if (request_header(request, headers[i]))
+			return false;
+	}
+	return true;
+}
+
+void blob_get_begin(struct request *request)
+{
+	const struct services *services = request->services;
+	const struct hot_key key = { request->route.repository, &request->route.digest,
+				     accepts_zstd(request_header(request, "Accept-Encoding")) };
+	uint32_t removals;
+
+	if (!is_plain_get(request)) {
+		get_blob(request);
+		return;
+	}
+	removals = store_removals(services->store, key.digest);
+	request->hot = hot_get(services->hot, &key, removals);
+	if (request->hot) {
+		request->status = 200;
+		request->answer_bytes = hot_entry_bytes(request->hot);
+		return;
+	}
+	get_blob(request);
+	if (request->status == 200 && request->answer_bytes <= HOT_BLOB_MAX) {
+		request->hot = hot_put(services->hot, &key, request->response,
+				       request->answer_bytes, removals);
+		if (request->hot)
+			request->response = NULL; /* the cache's now */
+	}
 }
 
 /* The repository's link goes; the content may be another repository's, too. */

@@ -9,6 +9,7 @@
 
 enum {
 	MEMORY_MAX = 1024 * 1024, /* decoded at once; more is decoded while it is sent */
+	COPY_MAX = 32 * 1024,	  /* one message with the headers is quicker than sendfile */
 	BLOCK_BYTES = 128 * 1024, /* asked of a reader at a time */
 	/*
 	 * Unpackers that are kept from one read to the next, some 400 KiB each. Who comes
@@ -187,6 +188,13 @@ static int read_memory(struct blob *blob, uint64_t off, uint64_t len, char **out
 	bytes = malloc(len);
 	if (!bytes)
 		return -ENOMEM;
+	if (!blob->packed) {
+		n = pread_full(blob->fd, bytes, len, off);
+		if (n < 0 || (uint64_t)n != len)
+			return n < 0 ? (int)n : -EBADMSG;
+		*out = steal_ptr(bytes);
+		return 0;
+	}
 	r = unpacker_new(blob->fd, &blob->pack, off, &unpacker);
 	if (r)
 		return r;
@@ -221,7 +229,9 @@ void reply_content(struct request *request, unsigned int status, struct blob *bl
 {
 	struct reader *reader;
 
-	if (!blob->packed) {
+	if (!blob->packed && request->method == METHOD_GET && len > 0 && len <= COPY_MAX) {
+		reply_memory(request, status, blob, off, len);
+	} else if (!blob->packed) {
 		reply_fd(request, status, steal_fd(&blob->fd), off, len);
 	} else if (request->method == METHOD_HEAD) {
 		/* libmicrohttpd sends no body, but the length: nothing is decoded for that. */

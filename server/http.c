@@ -14,6 +14,7 @@
 #include "lib/log.h"
 #include "server/authorize.h"
 #include "server/connections.h"
+#include "server/hot.h"
 #include "server/metrics.h"
 #include "server/operations.h"
 #include "server/tls.h"
@@ -127,6 +128,7 @@ void http_on_completed(void *cls, struct MHD_Connection *connection, void **stat
 	authorize_end(request);
 	if (request->response)
 		MHD_destroy_response(request->response);
+	hot_entry_unref(request->hot);
 	free(request->text);
 	free(request->target);
 	free(request->parsed);
@@ -138,14 +140,21 @@ static enum MHD_Result answer(struct request *request)
 {
 	enum MHD_Result r;
 
-	if (!request->response || !connection_set_state(request->entry, CONNECTION_SENDING))
+	if (!request_is_answered(request) ||
+	    !connection_set_state(request->entry, CONNECTION_SENDING))
 		return MHD_NO;
 	end_operation(request);
+	request->stage = STAGE_ANSWERED;
+	if (request->hot) {
+		r = MHD_queue_response(request->connection, request->status,
+				       hot_entry_response(request->hot));
+		hot_entry_unref(steal_ptr(request->hot));
+		return r;
+	}
 	if (request->server->draining)
 		reply_header(request, "Connection", "close");
 	r = MHD_queue_response(request->connection, request->status, request->response);
 	MHD_destroy_response(steal_ptr(request->response));
-	request->stage = STAGE_ANSWERED;
 	return r;
 }
 

@@ -14,6 +14,7 @@
 #include "server/admin.h"
 #include "server/collector.h"
 #include "server/commands.h"
+#include "server/hot.h"
 #include "server/options.h"
 #include "server/packer.h"
 #include "server/quota.h"
@@ -122,6 +123,10 @@ static int open_services(struct program *program, struct problem *problem)
 	services->store->min_free_bytes = options->min_free;
 	if (!r && options->compress)
 		r = packer_new(services->store, &services->packer);
+	if (!r && options->hot) {
+		services->hot = hot_new(options->hot);
+		r = services->hot ? 0 : -ENOMEM;
+	}
 	if (!r)
 		r = quotas_new(services->store, &services->store->quotas);
 	if (!r) /* before the rules move into access */

@@ -26,6 +26,7 @@ struct options {
 	bool compress;
 	uint64_t min_free;
 	uint64_t quota_total; /* 0: none */
+	uint64_t hot;
 	struct collector_options collector;
 	uint64_t lease_s;
 	uint64_t upload_ttl_s;

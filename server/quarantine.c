@@ -12,7 +12,7 @@
 
 enum { LABEL_MAX = 180 }; /* of a file name's 255 bytes */
 
-int quarantine_move(const struct store *store, int dirfd, const char *name, const char *label)
+int quarantine_move(struct store *store, int dirfd, const char *name, const char *label)
 {
 	static atomic_uint serial;
 	cleanup_close int quarantine = -1;
@@ -32,6 +32,8 @@ int quarantine_move(const struct store *store, int dirfd, const char *name, cons
 	}
 	if (renameat(dirfd, name, quarantine, target))
 		return -errno;
+	for (size_t i = 0; i < STORE_REMOVAL_COUNTS; i++)
+		store->removals[i]++; /* whatever it was: nobody may have it from memory */
 	log_warning("quarantine: %s is now quarantine/%s", label, target);
 	/* The new name first: a crash between the two must not lose the file. */
 	r = fsync(quarantine) ? -errno : 0;

@@ -11,8 +11,7 @@
  * quarantine_move() - @name of @dirfd goes to STORE/quarantine/TIME-NUMBER-@label, durably.
  * Whoever has it open reads on. Return: 0, -ENOENT (it is gone already) or -errno.
  */
-int quarantine_move(const struct store *store, int dirfd, const char *name,
-		    const char *label) must_check;
+int quarantine_move(struct store *store, int dirfd, const char *name, const char *label) must_check;
 
 /** quarantine_count() - how many things lie there. */
 uint64_t quarantine_count(const struct store *store);

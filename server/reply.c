@@ -14,7 +14,7 @@ static char static_error[] = "{\"errors\":[{\"code\":\"UNAVAILABLE\",\"message\"
 
 bool request_is_answered(const struct request *request)
 {
-	return request->response != NULL;
+	return request->response || request->hot;
 }
 
 /* A client of several registries hears that this one is the one that it meant. */

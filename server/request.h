@@ -51,6 +51,8 @@ enum method {
 struct server;
 struct request;
 struct collector;
+struct hot;
+struct hot_entry;
 struct packer;
 
 /* The right that an operation needs. */
@@ -81,6 +83,7 @@ struct services {
 	struct uploads *uploads;
 	struct access *access;
 	struct collector *collector;
+	struct hot *hot;       /* NULL: nothing is kept */
 	struct packer *packer; /* NULL: blobs stay as they came */
 	const char *namespace; /* borrowed: what ?ns= names this registry by, or "" */
 	atomic_uint_least64_t body_memory_max; /* of all body buffers together */
@@ -132,6 +135,7 @@ struct request {
 	const char *if_match, *if_none_match;
 	/* The answer. */
 	struct MHD_Response *response; /* owned until queued */
+	struct hot_entry *hot;	       /* referenced until queued: the answer, instead */
 	unsigned int status;
 	uint64_t answer_bytes; /* for the log; UINT64_MAX: not known */
 	int64_t start_us;

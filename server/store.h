@@ -41,7 +41,10 @@ struct quotas;
 
 enum { STORE_FAILURES_MAX = 3 };
 
-enum { STORE_LEASE_DEFAULT_S = 24 * 3600 };
+enum {
+	STORE_LEASE_DEFAULT_S = 24 * 3600,
+	STORE_REMOVAL_COUNTS = 256,
+};
 
 struct store {
 	int root_fd, blobs_fd, repositories_fd, uploads_fd, lock_fd; /* owned */
@@ -55,6 +58,8 @@ struct store {
 	pthread_mutex_t locks[64];
 	/* A blob that changes its form, or goes, does so under the lock of its digest. */
 	pthread_mutex_t blob_locks[64];
+	/* See store_removals(). */
+	atomic_uint_least32_t removals[STORE_REMOVAL_COUNTS];
 	/* A link is renewed, or removed by the collection, under the lock of its digest. */
 	pthread_mutex_t link_locks[64];
 	/* store_health.c */
@@ -248,6 +253,15 @@ int store_get_tag(const struct store *store, const char *repository, const char 
 
 /** store_remove_tag() - durably. Under the repository's lock. Return: 0, -ENOENT or -errno. */
 int store_remove_tag(struct store *store, const char *repository, const char *tag) must_check;
+
+/**
+ * store_removals() - how many blobs, and links to blobs, of this digest (and some others) went
+ * since the start. What was found while the count stood still is still there.
+ */
+uint32_t store_removals(const struct store *store, const struct digest *digest);
+
+/** store_note_removal() - count one: after the name is gone, before anybody hears of it. */
+void store_note_removal(struct store *store, const struct digest *digest);
 
 /* ---- Walking, for the index ---- */
 

@@ -344,6 +344,16 @@ static int remove_forms(struct store *store, const struct digest *digest, int64_
 	return packed != -ENOENT ? packed : 0;
 }
 
+uint32_t store_removals(const struct store *store, const struct digest *digest)
+{
+	return store->removals[digest->bytes[3] % STORE_REMOVAL_COUNTS];
+}
+
+void store_note_removal(struct store *store, const struct digest *digest)
+{
+	store->removals[digest->bytes[3] % STORE_REMOVAL_COUNTS]++;
+}
+
 int store_remove_blob(struct store *store, const struct digest *digest, int64_t before_s,
 		      uint64_t *bytes)
 {
@@ -355,6 +365,7 @@ int store_remove_blob(struct store *store, const struct digest *digest, int64_t 
 	pthread_mutex_unlock(blob_lock(store, digest));
 	if (r)
 		return r;
+	store_note_removal(store, digest);
 	if (bytes)
 		*bytes = freed;
 	return sync_shard(store, digest);

@@ -259,6 +259,8 @@ int store_remove_idle_link(struct store *store, const char *repository, enum sto
 	r = store_link_is_idle(store, repository, kind, digest, before_s);
 	if (!r && unlinkat(store->repositories_fd, path, 0))
 		r = -errno;
+	if (!r)
+		store_note_removal(store, digest);
 	pthread_mutex_unlock(link_lock(store, digest));
 	if (!r)
 		quota_note_link(store->quotas, repository, digest, false);
@@ -299,6 +301,7 @@ int store_remove_link(struct store *store, const char *repository, enum store_ki
 
 	link_path(repository, kind, digest, path);
 	r = remove_path(store, repository, kind, path, &went);
+	store_note_removal(store, digest);
 	if (went)
 		quota_note_link(store->quotas, repository, digest, false);
 	return r;

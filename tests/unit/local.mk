@@ -9,6 +9,7 @@ unit_tests = \
 	%D%/test-control \
 	%D%/test-fuse-node \
 	%D%/test-fetch \
+	%D%/test-hot \
 	%D%/test-layout \
 	%D%/test-oci \
 	%D%/test-origin \
@@ -37,6 +38,10 @@ UNIT_LIBS = $(LIBINTINODE_LIBS) $(CMOCKA_LIBS)
 %C%_test_oci_SOURCES = %D%/test-oci.c
 %C%_test_oci_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_oci_LDADD = $(UNIT_LIBS)
+
+%C%_test_hot_SOURCES = %D%/test-hot.c
+%C%_test_hot_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_hot_LDADD = $(LIBSERVER_LIBS) $(CMOCKA_LIBS)
 
 %C%_test_pack_SOURCES = %D%/test-pack.c
 %C%_test_pack_CFLAGS = $(UNIT_CFLAGS)

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Small blobs that are asked for again and again: whole answers, with their headers, kept in
+ * memory and sent to many at a time. Bounded; large blobs never come here.
+ *
+ * An answer is kept together with the store's count of removals (store_removals()) from before
+ * its blob was looked up, and is good for as long as that count stands. So what was removed
+ * is not sent again, whoever removed it, without telling this cache.
+ *
+ * Who may have the answer was decided before it is looked for here.
+ *
+ * Context: any thread.
+ */
+#pragma once
+
+#include "lib/digest.h"
+
+struct MHD_Response;
+struct hot;
+struct hot_entry; /* an answer; counted references */
+
+enum { HOT_BLOB_MAX = 64 * 1024 };
+
+/* What an answer is the answer to. */
+struct hot_key {
+	const char *repository;
+	const struct digest *digest;
+	bool zstd; /* to who accepts it */
+};
+
+/** hot_new() - @max_bytes: of all answers together. NULL = no memory. */
+struct hot *hot_new(uint64_t max_bytes) must_check;
+void hot_free(struct hot *hot);
+
+/**
+ * hot_get() - the answer, or NULL. @removals: the store's count now.
+ * Give it back with hot_entry_unref().
+ */
+struct hot_entry *hot_get(struct hot *hot, const struct hot_key *key, uint32_t removals);
+
+/**
+ * hot_put() - keep an answer that was just made, if its blob was asked for lately.
+ * @response: taken over where the result is not NULL, and may not be changed any more.
+ * @bytes: what it holds.
+ * @removals: the store's count from before the blob was looked up.
+ * Return: a reference, or NULL when it is not kept.
+ */
+struct hot_entry *hot_put(struct hot *hot, const struct hot_key *key, struct MHD_Response *response,
+			  uint64_t bytes, uint32_t removals);
+
+struct MHD_Response *hot_entry_response(const struct hot_entry *entry);
+uint64_t hot_entry_bytes(const struct hot_entry *entry);
+void hot_entry_unref(struct hot_entry *entry);

@@ -9,6 +9,7 @@
 #include "server/http_internal.h"
 
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "lib/log.h"
@@ -248,6 +249,16 @@ static void refuse_changes(struct request *request)
 			    "the registry is read-only for now: %s; pulls work", reason);
 }
 
+/* A body is stored as it comes: one that is coded would have another digest, or be a bomb. */
+static void refuse_coding(struct request *request)
+{
+	const char *coding = request_header(request, "Content-Encoding");
+
+	if (coding && request->has_body && strcasecmp(coding, "identity"))
+		reply_error_status(request, API_UNSUPPORTED, 415,
+				   "send the content itself, without Content-Encoding");
+}
+
 /* Would reading the body only to drop it be worse than closing the connection? */
 static bool answers_at_once(const struct request *request)
 {
@@ -289,6 +300,7 @@ static enum MHD_Result begin(struct request *request)
 	if (!connection_set_state(request->entry, CONNECTION_BODY))
 		return MHD_NO;
 	refuse_changes(request);
+	refuse_coding(request);
 	if (!request_is_answered(request) && request->operation && request->operation->begin)
 		request->operation->begin(request);
 	if (answers_at_once(request))

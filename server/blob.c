@@ -135,8 +135,9 @@ static int find_blob(struct request *request, struct blob *blob)
 	/* Who asks by HEAD may leave out an upload for it: it must stay for a while. */
 	if (request->method == METHOD_HEAD)
 		r = store_renew_link(store, repository, STORE_LAYERS, digest);
-	else if (!store_has_link(store, repository, STORE_LAYERS, digest))
-		r = -ENOENT;
+	/* From a disk that cannot be written nothing goes, either. */
+	if (r != -ENOENT)
+		r = store_has_link(store, repository, STORE_LAYERS, digest) ? 0 : -ENOENT;
 	return r ? r : store_open_blob(store, digest, blob);
 }
 

@@ -7,10 +7,13 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "lib/log.h"
 #include "server/quota.h"
+
+enum { NICE = 10 };
 
 struct collector {
 	struct store *store; /* borrowed */
@@ -59,6 +62,9 @@ int collector_run(struct collector *collector, const struct gc_options *options,
 	pthread_mutex_lock(&collector->running);
 	if (collector->stop)
 		r = problem_set(problem, -ECANCELED, "gc: the server is stopping");
+	else if (store_is_read_only(collector->store))
+		r = problem_set(problem, -EROFS, "gc: the store is read-only: %s",
+				store_read_only_reason(collector->store));
 	else if (!clock_is_steady(collector))
 		r = problem_set(problem, -EAGAIN,
 				"gc: the clock was set; leases cannot be judged for now");
@@ -102,13 +108,15 @@ static void *collector_main(void *argument)
 	const struct gc_options options = { .untagged_s = collector->options.untagged_s,
 					    .stop = &collector->stop };
 
+	/* Not SCHED_IDLE: it takes locks that requests wait for. */
+	(void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
 	count(collector);
 	while (wait_interval(collector)) {
 		struct problem problem = { "" };
 		struct gc_report report;
 		int r = collector_run(collector, &options, &report, &problem);
 
-		if (r && r != -ECANCELED && r != -EAGAIN)
+		if (r && r != -ECANCELED && r != -EAGAIN && r != -EROFS)
 			log_error("%s", problem_text(&problem, r));
 		count(collector);
 	}

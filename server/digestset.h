@@ -22,7 +22,10 @@ struct digest_set {
 /** digest_set_add() - Return: 0 or -ENOMEM. */
 int digest_set_add(struct digest_set *set, const struct digest *digest) must_check;
 
-/** digest_set_has() - sorts what was added since it was last asked. */
+/** digest_set_merge() - add all of @more. Return: 0 or -ENOMEM. */
+int digest_set_merge(struct digest_set *set, const struct digest_set *more) must_check;
+
+/** digest_set_has() - sorts what was added since it was last asked: do not mix the two. */
 bool digest_set_has(struct digest_set *set, const struct digest *digest);
 
 void digest_set_deinit(struct digest_set *set);

@@ -22,7 +22,8 @@ struct gc {
 	char repository[REPOSITORY_MAX + 1];
 	struct digest_set named;   /* blobs that its manifests name */
 	struct digest_set reached; /* manifests that a tag or another manifest leads to */
-	bool grew, unreadable;
+	struct digest_set found;   /* such ones that this round has come to */
+	bool unreadable;
 	uint64_t removed;
 	/* Of all of them. */
 	struct digest_set linked;
@@ -50,6 +51,8 @@ static int load(struct gc *gc, const struct digest *digest, struct oci_document 
 	if (r)
 		return r;
 	r = store_open_blob(gc->store, digest, &blob);
+	if (r == -ENOENT) /* lost: the collection alone takes contents away */
+		r = -EBADMSG;
 	if (!r)
 		r = blob_read_all(&blob, MANIFEST_SIZE_MAX, &bytes);
 	if (!r)
@@ -121,10 +124,30 @@ static int visit_layer(void *context, const char *text)
 
 static int reach(struct gc *gc, const struct digest *digest)
 {
-	if (digest_set_has(&gc->reached, digest))
-		return 0;
-	gc->grew = true;
-	return digest_set_add(&gc->reached, digest);
+	return digest_set_has(&gc->reached, digest) ? 0 : digest_set_add(&gc->found, digest);
+}
+
+static int64_t untagged_before(const struct gc *gc)
+{
+	int64_t before_s = store_now() - gc->options->untagged_s;
+
+	return before_s < gc->before_s ? before_s : gc->before_s;
+}
+
+/* One that stays for its youth keeps what it leads to: it may get a tag yet. */
+static int visit_young(void *context, const char *text)
+{
+	struct gc *gc = context;
+	struct digest digest;
+	int r = tick(gc, "manifests");
+
+	if (r || digest_parse(text, strlen(text), &digest))
+		return r;
+	r = store_link_is_idle(gc->store, gc->repository, STORE_MANIFESTS, &digest,
+			       untagged_before(gc));
+	if (r == -EBUSY)
+		return digest_set_add(&gc->reached, &digest);
+	return r == -ENOENT ? 0 : r;
 }
 
 static int visit_tag(void *context, const char *tag)
@@ -135,7 +158,7 @@ static int visit_tag(void *context, const char *tag)
 
 	if (r)
 		return r == -ENOENT || r == -EBADMSG ? 0 : r;
-	return reach(gc, &digest);
+	return digest_set_add(&gc->reached, &digest);
 }
 
 /* A manifest that is reached leads to its entries; one whose subject is reached is, too. */
@@ -178,15 +201,12 @@ static int remove_manifest(struct gc *gc, const struct digest *digest, int64_t b
 static int visit_unreached(void *context, const char *text)
 {
 	struct gc *gc = context;
-	int64_t before_s = store_now() - gc->options->untagged_s;
 	struct digest digest;
 	int r = tick(gc, "manifests");
 
 	if (r || digest_parse(text, strlen(text), &digest) || digest_set_has(&gc->reached, &digest))
 		return r;
-	if (before_s > gc->before_s)
-		before_s = gc->before_s;
-	r = remove_manifest(gc, &digest, before_s);
+	r = remove_manifest(gc, &digest, untagged_before(gc));
 	if (!r)
 		gc->report->manifests++;
 	return r == -EBUSY || r == -ENOENT ? 0 : r;
@@ -200,12 +220,17 @@ static int each(struct gc *gc, enum store_kind kind, int (*visit)(void *context,
 static int remove_unreached(struct gc *gc)
 {
 	int r = each(gc, STORE_TAGS, visit_tag);
+	bool grew = true;
 
-	do { /* as deep as indexes are nested */
-		gc->grew = false;
+	if (!r)
+		r = each(gc, STORE_MANIFESTS, visit_young);
+	while (!r && grew) { /* as deep as indexes are nested */
+		r = each(gc, STORE_MANIFESTS, spread);
 		if (!r)
-			r = each(gc, STORE_MANIFESTS, spread);
-	} while (!r && gc->grew);
+			r = digest_set_merge(&gc->reached, &gc->found);
+		grew = gc->found.n > 0;
+		digest_set_deinit(&gc->found);
+	}
 	if (!r && !gc->unreadable)
 		r = each(gc, STORE_MANIFESTS, visit_unreached);
 	digest_set_deinit(&gc->reached);
@@ -270,6 +295,7 @@ int gc_run(struct store *store, struct index *index, const struct gc_options *op
 		r = store_each_blob(store, visit_blob, &gc);
 	digest_set_deinit(&gc.named);
 	digest_set_deinit(&gc.reached);
+	digest_set_deinit(&gc.found);
 	digest_set_deinit(&gc.linked);
 	report->duration_ms = (uint64_t)(now_ms() - start_ms);
 	if (r)

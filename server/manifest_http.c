@@ -100,6 +100,9 @@ void manifest_get_begin(struct request *request)
 
 	if (!request->route.has_digest)
 		r = store_get_tag(store, repository, request->route.tag, &digest);
+	/* Who asks may be about to push an index that names it. */
+	if (!r && request->method == METHOD_HEAD)
+		(void)!store_renew_link(store, repository, STORE_MANIFESTS, &digest);
 	if (!r)
 		r = store_read_link(store, repository, STORE_MANIFESTS, &digest, &link);
 	if (!r)

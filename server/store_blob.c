@@ -231,7 +231,8 @@ static int link_or_renew(struct store *store, const struct store_temp *temp,
 /* On disk, under no name yet. */
 static int settle(struct store_temp *temp, mode_t mode)
 {
-	return fchmod(temp->fd, mode) || fsync(temp->fd) ? -errno : 0;
+	/* Its lease begins now, however long ago the last byte came. */
+	return fchmod(temp->fd, mode) || futimens(temp->fd, NULL) || fsync(temp->fd) ? -errno : 0;
 }
 
 static int end_temp(struct store *store, struct store_temp *temp, int r)

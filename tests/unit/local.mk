@@ -18,6 +18,7 @@ unit_tests = \
 	%D%/test-range \
 	%D%/test-registry \
 	%D%/test-route \
+	%D%/test-gc \
 	%D%/test-store \
 	%D%/test-stub \
 	%D%/test-tarstream \
@@ -55,6 +56,9 @@ UNIT_LIBS = $(LIBINTINODE_LIBS) $(CMOCKA_LIBS)
 %C%_test_route_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_route_LDADD = $(LIBSERVER_LIBS) $(CMOCKA_LIBS)
 
+%C%_test_gc_SOURCES = %D%/test-gc.c
+%C%_test_gc_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_gc_LDADD = $(LIBSERVER_LIBS) $(CMOCKA_LIBS)
 %C%_test_store_SOURCES = %D%/test-store.c
 %C%_test_store_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_store_LDADD = $(LIBSERVER_LIBS) $(CMOCKA_LIBS)

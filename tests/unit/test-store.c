@@ -280,68 +280,6 @@ static void what_a_crash_left_of_a_tag_is_removed(void **state)
 	assert_int_equal(fstatat(store->repositories_fd, "r/_tags/.new-1-2", &st, 0), -1);
 }
 
-/* ---- Leases ---- */
-
-static void set_age(const char *path, int dirfd, int64_t age_s)
-{
-	struct timespec times[2] = { { .tv_sec = store_now() - age_s },
-				     { .tv_sec = store_now() - age_s } };
-
-	assert_int_equal(utimensat(dirfd, path, times, 0), 0);
-}
-
-static void a_link_stays_while_its_lease_lasts(void **state)
-{
-	struct digest digest = digest_of("lease");
-	int64_t before_s = store_now() - store->lease_s;
-	char path[256];
-
-	(void)state;
-	assert_int_equal(store_create_repository(store, "r"), 0);
-	assert_int_equal(store_add_link(store, "r", STORE_LAYERS, &digest, "", 0), 0);
-	digest_format(&digest, path);
-	path[6] = '-';
-	char *name = format_text("r/_layers/%s", path);
-
-	assert_int_equal(store_remove_idle_link(store, "r", STORE_LAYERS, &digest, before_s),
-			 -EBUSY);
-	set_age(name, store->repositories_fd, store->lease_s + 10);
-	assert_int_equal(store_link_is_idle(store, "r", STORE_LAYERS, &digest, before_s), 0);
-	assert_int_equal(store_renew_link(store, "r", STORE_LAYERS, &digest), 0);
-	assert_int_equal(store_remove_idle_link(store, "r", STORE_LAYERS, &digest, before_s),
-			 -EBUSY);
-	/* Half of a lease is enough not to be written again. */
-	set_age(name, store->repositories_fd, store->lease_s / 2 - 100);
-	assert_int_equal(store_renew_link(store, "r", STORE_LAYERS, &digest), 0);
-	assert_int_equal(store_remove_idle_link(store, "r", STORE_LAYERS, &digest,
-						store_now() - store->lease_s / 2 + 200),
-			 0);
-	assert_int_equal(store_renew_link(store, "r", STORE_LAYERS, &digest), -ENOENT);
-	free(name);
-}
-
-static void content_that_is_pushed_again_has_a_new_lease(void **state)
-{
-	struct digest digest = digest_of("old content");
-	int64_t before_s = store_now() - store->lease_s;
-	uint64_t bytes = 0;
-	char hex[DIGEST_TEXT_SIZE];
-	char *path;
-
-	(void)state;
-	assert_int_equal(store_publish_bytes(store, &digest, "old content", 11), 0);
-	path = format_text("sha256/%02x/%s", digest.bytes[0], digest_format_hex(&digest, hex));
-	set_age(path, store->blobs_fd, store->lease_s + 10);
-	assert_int_equal(store_publish_content(store, &digest, "old content", 11), 0);
-	assert_int_equal(store_remove_blob(store, &digest, before_s, &bytes), -EBUSY);
-	set_age(path, store->blobs_fd, store->lease_s + 10);
-	assert_int_equal(store_remove_blob(store, &digest, before_s, &bytes), 0);
-	assert_int_equal(bytes, 11);
-	assert_true(blob_is_missing(&digest));
-	assert_int_equal(store_remove_blob(store, &digest, INT64_MAX, &bytes), -ENOENT);
-	free(path);
-}
-
 /* ---- Index ---- */
 
 static char names[4096];
@@ -535,8 +473,6 @@ int main(void)
 		TEST(a_sha512_upload_is_checked_as_sha512),
 		TEST(what_a_crash_left_of_an_upload_is_removed),
 		TEST(what_a_crash_left_of_a_tag_is_removed),
-		TEST(a_link_stays_while_its_lease_lasts),
-		TEST(content_that_is_pushed_again_has_a_new_lease),
 		TEST(an_index_is_made_from_the_files),
 		TEST(a_rebuild_forgets_what_the_files_do_not_say),
 		TEST(a_damaged_index_is_replaced),

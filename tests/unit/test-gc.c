@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Leases of links and contents, sets of digests, quotas. */
+#include "tests/unit/test.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "lib/log.h"
+#include "server/digestset.h"
+#include "server/quota.h"
+#include "server/store.h"
+
+static char dir[64];
+static struct store *store;
+
+static int setup(void **state)
+{
+	(void)state;
+	log_set_level(LOG_LEVEL_ERROR);
+	snprintf(dir, sizeof(dir), "/var/tmp/test-gc.XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(store_open(dir, &store, NULL), 0);
+	assert_int_equal(quotas_new(store, &store->quotas), 0);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	quotas_free(store->quotas);
+	store_close(store);
+	return remove_tree_at(AT_FDCWD, dir);
+}
+
+static struct digest digest_of(const char *text)
+{
+	struct digest digest;
+
+	assert_int_equal(digest_compute(DIGEST_SHA256, text, strlen(text), &digest), 0);
+	return digest;
+}
+
+static void set_age(const char *path, int dirfd, int64_t age_s)
+{
+	struct timespec times[2] = { { .tv_sec = store_now() - age_s },
+				     { .tv_sec = store_now() - age_s } };
+
+	assert_int_equal(utimensat(dirfd, path, times, 0), 0);
+}
+
+static void a_link_stays_while_its_lease_lasts(void **state)
+{
+	struct digest digest = digest_of("lease");
+	int64_t before_s = store_now() - store->lease_s;
+	char path[256];
+
+	(void)state;
+	assert_int_equal(store_create_repository(store, "r"), 0);
+	assert_int_equal(store_add_link(store, "r", STORE_LAYERS, &digest, "", 0), 0);
+	digest_format(&digest, path);
+	path[6] = '-';
+	char *name = format_text("r/_layers/%s", path);
+
+	assert_int_equal(store_remove_idle_link(store, "r", STORE_LAYERS, &digest, before_s),
+			 -EBUSY);
+	set_age(name, store->repositories_fd, store->lease_s + 10);
+	assert_int_equal(store_link_is_idle(store, "r", STORE_LAYERS, &digest, before_s), 0);
+	assert_int_equal(store_renew_link(store, "r", STORE_LAYERS, &digest), 0);
+	assert_int_equal(store_remove_idle_link(store, "r", STORE_LAYERS, &digest, before_s),
+			 -EBUSY);
+	/* Half of a lease is enough not to be written again. */
+	set_age(name, store->repositories_fd, store->lease_s / 2 - 100);
+	assert_int_equal(store_renew_link(store, "r", STORE_LAYERS, &digest), 0);
+	assert_int_equal(store_remove_idle_link(store, "r", STORE_LAYERS, &digest,
+						store_now() - store->lease_s / 2 + 200),
+			 0);
+	assert_int_equal(store_renew_link(store, "r", STORE_LAYERS, &digest), -ENOENT);
+	free(name);
+}
+
+static void content_that_is_pushed_again_has_a_new_lease(void **state)
+{
+	struct digest digest = digest_of("old content");
+	int64_t before_s = store_now() - store->lease_s;
+	uint64_t bytes = 0;
+	char hex[DIGEST_TEXT_SIZE];
+	char *path;
+
+	(void)state;
+	assert_int_equal(store_publish_bytes(store, &digest, "old content", 11), 0);
+	path = format_text("sha256/%02x/%s", digest.bytes[0], digest_format_hex(&digest, hex));
+	set_age(path, store->blobs_fd, store->lease_s + 10);
+	assert_int_equal(store_publish_content(store, &digest, "old content", 11), 0);
+	assert_int_equal(store_remove_blob(store, &digest, before_s, &bytes), -EBUSY);
+	set_age(path, store->blobs_fd, store->lease_s + 10);
+	assert_int_equal(store_remove_blob(store, &digest, before_s, &bytes), 0);
+	assert_int_equal(bytes, 11);
+	assert_false(store_has_blob(store, &digest));
+	assert_int_equal(store_remove_blob(store, &digest, INT64_MAX, &bytes), -ENOENT);
+	free(path);
+}
+
+static void content_of_a_slow_upload_has_its_lease_from_its_end(void **state)
+{
+	struct digest digest = digest_of("slow");
+	struct timespec old[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+	struct store_temp temp;
+
+	(void)state;
+	assert_int_equal(store_temp_create(store, &temp), 0);
+	assert_int_equal(write_all(temp.fd, "slow", 4), 0);
+	assert_int_equal(futimens(temp.fd, old), 0);
+	assert_int_equal(store_publish_blob(store, &temp, &digest), 0);
+	assert_int_equal(store_remove_blob(store, &digest, store_now() - 100, NULL), -EBUSY);
+}
+
+/* ---- Sets ---- */
+
+static struct digest digest_number(unsigned int n)
+{
+	struct digest digest = { .algorithm = DIGEST_SHA256 };
+
+	for (size_t i = 0; i < sizeof(n); i++)
+		digest.bytes[i] = (unsigned char)(n * 2654435761u >> 8 * i);
+	return digest;
+}
+
+static void a_set_has_what_was_added(void **state)
+{
+	enum { N = 5000 };
+	struct digest_set set = { .keys = NULL }, more = { .keys = NULL };
+	struct digest digest = digest_number(0);
+
+	(void)state;
+	assert_false(digest_set_has(&set, &digest));
+	for (unsigned int i = 0; i < N; i++) {
+		digest = digest_number(i);
+		assert_int_equal(digest_set_add(i % 3 ? &set : &more, &digest), 0);
+	}
+	assert_int_equal(digest_set_merge(&set, &more), 0);
+	for (unsigned int i = 0; i < 2 * N; i++) {
+		digest = digest_number(i);
+		assert_int_equal(digest_set_has(&set, &digest), i < N);
+	}
+	assert_int_equal(set.n, N);
+	digest_set_deinit(&set);
+	digest_set_deinit(&more);
+}
+
+static void what_is_added_again_takes_no_memory(void **state)
+{
+	struct digest_set set = { .keys = NULL };
+
+	(void)state;
+	for (unsigned int i = 0; i < 100000; i++) {
+		struct digest digest = digest_number(i % 100);
+
+		assert_int_equal(digest_set_add(&set, &digest), 0);
+	}
+	assert_true(set.max <= 256);
+	digest_set_deinit(&set);
+}
+
+/* ---- Quotas ---- */
+
+static void set_quota(const char *pattern, const char *size, uint64_t total_bytes)
+{
+	struct rules rules = { .rules = NULL };
+
+	if (pattern)
+		assert_int_equal(rules_set(&rules, pattern, "quota", size, NULL), 0);
+	assert_int_equal(quotas_set(store->quotas, &rules, total_bytes), 0);
+	rules_deinit(&rules);
+}
+
+static void link_blob(const char *repository, const char *text)
+{
+	struct digest digest = digest_of(text);
+
+	assert_int_equal(store_publish_bytes(store, &digest, text, strlen(text)), 0);
+	assert_int_equal(store_create_repository(store, repository), 0);
+	assert_int_equal(store_add_link(store, repository, STORE_LAYERS, &digest, "", 0), 0);
+}
+
+static int hold(const char *repository, uint64_t bytes)
+{
+	struct problem problem = { "" };
+
+	return quota_hold(store->quotas, repository, bytes, &problem);
+}
+
+static void nothing_is_refused_before_it_is_counted(void **state)
+{
+	struct problem problem = { "" };
+
+	(void)state;
+	link_blob("team/a", "0123456789");
+	set_quota("team/*", "15", 0);
+	assert_int_equal(quota_try(store->quotas, "team/b", 100, &problem), -EAGAIN);
+	assert_int_equal(hold("team/b", 6), -EDQUOT);
+	assert_int_equal(quota_try(store->quotas, "team/b", 6, &problem), -EDQUOT);
+	assert_int_equal(hold("team/b", 5), 0);
+	assert_int_equal(hold("other", 1000), 0);
+}
+
+static void links_that_come_and_go_count(void **state)
+{
+	struct digest digest = digest_of("0123456789");
+
+	(void)state;
+	set_quota("*", "25", 0);
+	assert_int_equal(hold("r", 0), 0);
+	link_blob("r", "0123456789");
+	link_blob("r", "0123456789"); /* again: once */
+	assert_int_equal(hold("r", 16), -EDQUOT);
+	link_blob("s", "0123456789");
+	assert_int_equal(hold("r", 6), -EDQUOT);
+	assert_int_equal(hold("r", 5), 0);
+	quota_release(store->quotas, "r", 5);
+	assert_int_equal(store_remove_link(store, "s", STORE_LAYERS, &digest), 0);
+	assert_int_equal(store_remove_link(store, "s", STORE_LAYERS, &digest), -ENOENT);
+	assert_int_equal(hold("r", 16), -EDQUOT);
+	assert_int_equal(hold("r", 15), 0);
+	quota_release(store->quotas, "r", 15);
+	assert_int_equal(store_remove_idle_link(store, "r", STORE_LAYERS, &digest, INT64_MAX), 0);
+	assert_int_equal(quotas_count(store->quotas, NULL), 0);
+	assert_int_equal(hold("r", 25), 0);
+}
+
+static void what_is_held_stays_so_when_quotas_change(void **state)
+{
+	(void)state;
+	set_quota("r", "20", 100);
+	assert_int_equal(hold("r", 15), 0);
+	set_quota("r", "30", 100);
+	assert_int_equal(hold("r", 16), -EDQUOT);
+	assert_int_equal(hold("r", 15), 0);
+	assert_int_equal(hold("s", 71), -EDQUOT);
+	assert_int_equal(hold("s", 70), 0);
+	set_quota(NULL, NULL, 0);
+	assert_int_equal(hold("r", UINT64_MAX), 0);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_link_stays_while_its_lease_lasts),
+		TEST(content_that_is_pushed_again_has_a_new_lease),
+		TEST(content_of_a_slow_upload_has_its_lease_from_its_end),
+		cmocka_unit_test(a_set_has_what_was_added),
+		cmocka_unit_test(what_is_added_again_takes_no_memory),
+		TEST(nothing_is_refused_before_it_is_counted),
+		TEST(links_that_come_and_go_count),
+		TEST(what_is_held_stays_so_when_quotas_change),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -17,6 +17,7 @@ noinst_LIBRARIES += %D%/libserver.a
 	%D%/daemon.c \
 	%D%/digestset.c %D%/digestset.h \
 	%D%/errors.c %D%/errors.h \
+	%D%/follower.c %D%/follower.h \
 	%D%/fsck.c %D%/fsck.h %D%/fsck-internal.h \
 	%D%/fsck_blobs.c \
 	%D%/fsck_index.c \
@@ -55,7 +56,7 @@ noinst_LIBRARIES += %D%/libserver.a
 	%D%/store_repository.c \
 	%D%/store_walk.c \
 	%D%/tls.c %D%/tls.h \
-	%D%/upload.c %D%/upload.h \
+	%D%/upload.c %D%/upload.h %D%/upload_data.c %D%/upload_internal.h \
 	%D%/watchdog.c \
 	%D%/workers.c %D%/workers.h
 

@@ -3,7 +3,7 @@
  * Owns upload sessions. The table is under its lock; a session is touched only by the
  * request that acquired it (busy), on whatever thread that runs.
  */
-#include "server/upload.h"
+#include "server/upload_internal.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -11,34 +11,6 @@
 #include <sys/stat.h>
 
 #include "server/quota.h"
-
-enum { BUCKETS = 1024, NAME_SIZE = UPLOAD_ID_LEN + 16 };
-
-struct upload {
-	struct uploads *uploads; /* borrowed */
-	char id[UPLOAD_ID_LEN + 1];
-	char repository[REPOSITORY_MAX + 1];
-	bool listed;
-	bool busy; /* under lock */
-	bool on_disk;
-	bool name_synced;		 /* the session's file names are on disk */
-	struct store_temp temp;		 /* owned; fd -1: not open */
-	bool has_temp;			 /* data is in temp, not in the session file */
-	uint64_t size_bytes;		 /* stored */
-	uint64_t held_bytes;		 /* of the repository's quota */
-	struct hasher *hasher;		 /* owned; NULL: not known, read the file */
-	enum digest_algorithm algorithm; /* of hasher */
-	enum digest_algorithm expected;
-	int64_t used_ms;
-	struct upload *next; /* under lock */
-};
-
-struct uploads {
-	struct store *store; /* borrowed */
-	pthread_mutex_t lock;
-	unsigned int n;			 /* under lock */
-	struct upload *buckets[BUCKETS]; /* under lock */
-};
 
 static unsigned int bucket_of(const char *id)
 {
@@ -49,7 +21,7 @@ static unsigned int bucket_of(const char *id)
 	return value % BUCKETS;
 }
 
-static void repository_name(const struct upload *upload, char out[static NAME_SIZE])
+void upload_repository_name(const struct upload *upload, char out[static NAME_SIZE])
 {
 	snprintf(out, NAME_SIZE, "%s.repository", upload->id);
 }
@@ -80,8 +52,8 @@ static void give_back(struct upload *upload, uint64_t keep_bytes)
 static void upload_destroy(struct upload *upload)
 {
 	give_back(upload, 0);
+	follower_free(upload->follower);
 	store_temp_discard(upload->uploads->store, &upload->temp);
-	hasher_free(upload->hasher);
 	free(upload);
 }
 
@@ -173,13 +145,19 @@ int uploads_new(struct store *store, struct uploads **out)
 {
 	struct uploads *uploads = calloc(1, sizeof(*uploads));
 	cleanup_closedir DIR *dir = NULL;
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	struct dirent *entry;
-	int r = 0, fd;
+	int r, fd;
 
 	if (!uploads)
 		return -ENOMEM;
 	uploads->store = store;
 	pthread_mutex_init(&uploads->lock, NULL);
+	r = followers_new(cores > 0 ? (unsigned int)cores : 1, &uploads->followers);
+	if (r) {
+		uploads_free(uploads);
+		return r;
+	}
 	fd = store_openat(store->uploads_fd, ".", O_RDONLY | O_DIRECTORY, 0);
 	if (fd >= 0)
 		dir = fdopendir(fd);
@@ -220,17 +198,18 @@ void uploads_free(struct uploads *uploads)
 			upload_destroy(upload);
 		}
 	}
+	followers_free(uploads->followers);
 	pthread_mutex_destroy(&uploads->lock);
 	free(uploads);
 }
 
-static void remove_files(struct upload *upload)
+void upload_remove_files(struct upload *upload)
 {
 	char path[NAME_SIZE];
 
 	if (!upload->on_disk)
 		return;
-	repository_name(upload, path);
+	upload_repository_name(upload, path);
 	unlinkat(upload->uploads->store->uploads_fd, upload->id, 0);
 	unlinkat(upload->uploads->store->uploads_fd, path, 0);
 	upload->on_disk = upload->name_synced = false;
@@ -255,7 +234,7 @@ void uploads_expire(struct uploads *uploads, int64_t ttl_s)
 	pthread_mutex_unlock(&uploads->lock);
 	while ((upload = old)) {
 		old = upload->next;
-		remove_files(upload);
+		upload_remove_files(upload);
 		upload_destroy(upload);
 	}
 }
@@ -308,11 +287,13 @@ int upload_acquire(struct uploads *uploads, const char *id, const char *reposito
 void upload_release(struct uploads *uploads, struct upload *upload)
 {
 	if (upload->has_temp || !upload->size_bytes) {
+		follower_free(steal_ptr(upload->follower));
 		store_temp_discard(uploads->store, &upload->temp);
-		hasher_free(steal_ptr(upload->hasher));
 		upload->has_temp = false;
 		upload->size_bytes = 0;
 	} else if (upload->temp.fd >= 0) {
+		if (upload->follower)
+			follower_pause(upload->follower);
 		close(steal_fd(&upload->temp.fd)); /* the session file keeps its name */
 	}
 	if (!upload->listed) {
@@ -333,7 +314,7 @@ void upload_drop(struct uploads *uploads, struct upload *upload)
 		remove_locked(uploads, upload);
 		pthread_mutex_unlock(&uploads->lock);
 	}
-	remove_files(upload);
+	upload_remove_files(upload);
 	upload_destroy(upload);
 }
 
@@ -372,169 +353,4 @@ void upload_expect(struct upload *upload, enum digest_algorithm algorithm)
 enum digest_algorithm upload_expected(const struct upload *upload)
 {
 	return upload->expected;
-}
-
-static int create_session_file(struct upload *upload)
-{
-	int dirfd = upload->uploads->store->uploads_fd, fd, r;
-	char path[NAME_SIZE];
-
-	repository_name(upload, path);
-	fd = store_openat(dirfd, path, O_WRONLY | O_CREAT | O_EXCL, 0600);
-	if (fd < 0)
-		return fd;
-	r = write_all(fd, upload->repository, strlen(upload->repository));
-	if (close(fd) && !r)
-		r = -errno;
-	if (!r) {
-		fd = store_openat(dirfd, upload->id, O_RDWR | O_CREAT | O_EXCL, 0600);
-		r = fd < 0 ? fd : 0;
-	}
-	if (r) {
-		unlinkat(dirfd, path, 0);
-		return r;
-	}
-	upload->temp.fd = fd;
-	upload->on_disk = true;
-	return 0;
-}
-
-static int open_data(struct upload *upload, bool keep, enum digest_algorithm algorithm)
-{
-	int r;
-
-	if (upload->temp.fd >= 0)
-		return 0;
-	if (upload->on_disk) {
-		r = store_openat(upload->uploads->store->uploads_fd, upload->id, O_RDWR, 0);
-		if (r < 0)
-			return r;
-		upload->temp.fd = r;
-		return 0;
-	}
-	r = keep ? create_session_file(upload)
-		 : store_temp_create(upload->uploads->store, &upload->temp);
-	if (r)
-		return r;
-	upload->has_temp = !keep;
-	hasher_free(upload->hasher);
-	upload->hasher = hasher_new(algorithm);
-	upload->algorithm = algorithm;
-	return 0;
-}
-
-static int pwrite_all(int fd, const char *bytes, size_t len, uint64_t off)
-{
-	while (len > 0) {
-		ssize_t n = pwrite(fd, bytes, len, (off_t)off);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		bytes += n;
-		len -= (size_t)n;
-		off += (uint64_t)n;
-	}
-	return 0;
-}
-
-int upload_append(struct upload *upload, const void *bytes, size_t len, bool keep,
-		  enum digest_algorithm algorithm)
-{
-	int r;
-
-	if (!len)
-		return 0;
-	r = open_data(upload, keep, algorithm);
-	if (r)
-		return r;
-	r = pwrite_all(upload->temp.fd, bytes, len, upload->size_bytes);
-	if (r) {
-		/* The size counts, not the file's end; but give the space back. */
-		(void)!ftruncate(upload->temp.fd, (off_t)upload->size_bytes);
-		return r;
-	}
-	if (upload->hasher)
-		hasher_update(upload->hasher, bytes, len);
-	upload->size_bytes += len;
-	return 0;
-}
-
-int upload_sync(struct upload *upload)
-{
-	int dirfd = upload->uploads->store->uploads_fd, r = 0;
-	char path[NAME_SIZE];
-
-	if (!upload->on_disk || upload->temp.fd < 0) /* no data came */
-		return 0;
-	if (fdatasync(upload->temp.fd))
-		r = -errno;
-	if (!r && !upload->name_synced) {
-		cleanup_close int fd = -1;
-
-		repository_name(upload, path);
-		fd = store_openat(dirfd, path, O_RDONLY, 0);
-		r = fd < 0 ? fd : fdatasync(fd) || fsync(dirfd) ? -errno : 0;
-		upload->name_synced = !r;
-	}
-	if (!r)
-		return 0;
-	/* What a failed sync left nobody knows, and a second one would not tell: start over. */
-	close(steal_fd(&upload->temp.fd));
-	remove_files(upload);
-	hasher_free(steal_ptr(upload->hasher));
-	upload->size_bytes = 0;
-	return r;
-}
-
-static int check_digest(struct upload *upload, const struct digest *digest)
-{
-	struct digest found;
-	uint64_t size_bytes = upload->size_bytes;
-	int r;
-
-	if (upload->hasher && upload->algorithm == digest->algorithm) {
-		hasher_final(upload->hasher, &found);
-		hasher_free(steal_ptr(upload->hasher));
-	} else {
-		r = digest_compute_fd(digest->algorithm, upload->temp.fd, &found, &size_bytes);
-		if (r)
-			return r;
-	}
-	return digest_equal(&found, digest) && size_bytes == upload->size_bytes ? 0 : -EBADMSG;
-}
-
-int upload_commit(struct upload *upload, const void *bytes, size_t len, const struct digest *digest)
-{
-	struct store *store = upload->uploads->store;
-	struct store_temp temp;
-	struct digest found;
-	int r;
-
-	if (!upload->size_bytes) { /* small enough to have stayed in memory */
-		r = digest_compute(digest->algorithm, bytes, len, &found);
-		if (r)
-			return r;
-		if (!digest_equal(&found, digest))
-			return -EBADMSG;
-		return store_publish_content(store, digest, bytes, len);
-	}
-	r = upload_append(upload, bytes, len, true, digest->algorithm);
-	if (!r)
-		r = open_data(upload, true, digest->algorithm);
-	if (!r)
-		r = check_digest(upload, digest);
-	if (r)
-		return r;
-	temp = upload->temp;
-	upload->temp.fd = -1;
-	upload->has_temp = false;
-	/* /proc/self/fd links a file without a name; one with a name goes by that. */
-	if (upload->on_disk)
-		memcpy(temp.name, upload->id, sizeof(upload->id));
-	r = store_publish_blob(store, &temp, digest);
-	upload->size_bytes = 0;
-	remove_files(upload); /* published, or lost to a failed sync: the session starts over */
-	return r;
 }

@@ -7,6 +7,7 @@ unit_tests = \
 	%D%/test-challenge \
 	%D%/test-compress \
 	%D%/test-control \
+	%D%/test-follower \
 	%D%/test-fuse-node \
 	%D%/test-fetch \
 	%D%/test-hot \
@@ -39,6 +40,10 @@ UNIT_LIBS = $(LIBINTINODE_LIBS) $(CMOCKA_LIBS)
 %C%_test_oci_SOURCES = %D%/test-oci.c
 %C%_test_oci_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_oci_LDADD = $(UNIT_LIBS)
+
+%C%_test_follower_SOURCES = %D%/test-follower.c
+%C%_test_follower_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_follower_LDADD = $(LIBSERVER_LIBS) $(CMOCKA_LIBS)
 
 %C%_test_hot_SOURCES = %D%/test-hot.c
 %C%_test_hot_CFLAGS = $(UNIT_CFLAGS)

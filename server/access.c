@@ -12,8 +12,6 @@
 #include "server/jwt.h"
 #include "server/store.h"
 
-enum { VERIFYING_MAX = 8 }; /* of the worker threads: the others go on with pushes */
-
 struct access_state {
 	atomic_uint refs;
 	struct access_options options; /* points into strings */
@@ -21,7 +19,7 @@ struct access_state {
 	struct rules rules;
 	struct htpasswd *htpasswd; /* owned; may be NULL */
 	struct jwt_keys *keys;	   /* owned; may be NULL */
-	atomic_uint n_verifying;
+	bool is_open;		   /* see access_is_open() */
 };
 
 struct access {
@@ -93,6 +91,7 @@ static int make_state(const struct access_options *options, struct rules *rules,
 	r = copy_options(state, options);
 	if (!r)
 		r = load(state, problem);
+	state->is_open = !access_knows_users(state) && !rules_say_who(&state->rules);
 	if (r)
 		access_state_unref(state);
 	else
@@ -158,13 +157,12 @@ struct access_state *access_get(struct access *access)
 
 bool access_is_open(const struct access_state *state)
 {
-	bool says_who = false;
+	return state->is_open;
+}
 
-	for (size_t i = 0; i < state->rules.n; i++) {
-		for (size_t k = 0; k < ACTIONS; k++)
-			says_who |= state->rules.rules[i].names[k] != NULL;
-	}
-	return !says_who && !state->htpasswd && !state->keys && !state->options.certificates;
+bool access_knows_users(const struct access_state *state)
+{
+	return state->htpasswd || state->keys || state->options.certificates;
 }
 
 bool basic_parse(const char *authorization, char *out, size_t size, const char **user,
@@ -203,19 +201,11 @@ static int wrong(struct problem *problem, const char *what)
 static int verify(struct access_state *state, const char *user, const char *password,
 		  bool may_block, struct problem *problem)
 {
-	bool right;
+	int r = htpasswd_remembers(state->htpasswd, user, password);
 
-	if (htpasswd_remembers(state->htpasswd, user, password))
-		return 0;
-	if (!may_block)
-		return -EAGAIN;
-	if (atomic_fetch_add(&state->n_verifying, 1) >= VERIFYING_MAX) {
-		state->n_verifying--;
-		return -EBUSY;
-	}
-	right = htpasswd_verify(state->htpasswd, user, password);
-	state->n_verifying--;
-	return right ? 0 : wrong(problem, "user name or password are wrong");
+	if (r == -EAGAIN && may_block)
+		r = htpasswd_verify(state->htpasswd, user, password);
+	return r == -EACCES ? wrong(problem, "user name or password are wrong") : r;
 }
 
 static int identify_basic(struct access_state *state, const char *authorization, bool may_block,

@@ -52,6 +52,9 @@ void access_state_unref(struct access_state *state);
 /** access_is_open() - no authentication and no rule: everybody may do everything. */
 bool access_is_open(const struct access_state *state);
 
+/** access_knows_users() - is there a way to say who one is? */
+bool access_knows_users(const struct access_state *state);
+
 /**
  * access_identify() - who sends this Authorization header (or NULL)?
  * @certificate: name in the client's verified certificate, or NULL.

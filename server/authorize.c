@@ -63,7 +63,9 @@ static bool is_allowed(const struct request *request)
 		return access_allows(request->access, &request->identity, request->route.repository,
 				     (enum action)request->operation->need);
 	case NEED_LOGIN:
-		return access_is_open(request->access) || access_is_somebody(&request->identity);
+		/* Clients take 200 for: nobody needs to log in here. */
+		return !access_knows_users(request->access) ||
+		       access_is_somebody(&request->identity);
 	case NEED_CATALOG:
 		return access_allows_catalog(request->access, &request->identity);
 	case NEED_NOTHING:
@@ -77,13 +79,13 @@ static void decide(struct request *request)
 	if (is_allowed(request))
 		return;
 	/* The same whether it exists or not: nothing was looked at. */
-	if (!access_is_somebody(&request->identity))
+	if (!access_is_somebody(&request->identity) && access_knows_users(request->access))
 		reply_unauthorized(request, NULL, "log in first: this needs a user's rights");
 	else if (request->identity.claims)
 		reply_unauthorized(request, "insufficient_scope",
 				   "the token does not allow this: get one for it");
 	else
-		reply_error(request, API_DENIED, "this user has no right to do that");
+		reply_error(request, API_DENIED, "you have no right to do that");
 }
 
 enum authorization authorize(struct request *request, bool may_block)

@@ -20,16 +20,26 @@ struct user {
 	char hash[BCRYPT_LEN + 1];
 };
 
+struct seen {
+	unsigned char mac[MAC_BYTES];
+	bool right;
+	int64_t until_ms;
+};
+
+struct verifying {
+	unsigned char mac[MAC_BYTES];
+	bool busy;
+};
+
 struct htpasswd {
 	struct user *users; /* owned; sorted by name */
 	size_t n;
-	char nobody[BCRYPT_LEN + 1]; /* what the passwords of unknown users are compared with */
 	unsigned char key[KEY_BYTES];
 	pthread_mutex_t lock;
-	struct {
-		unsigned char mac[MAC_BYTES];
-		int64_t until_ms;
-	} seen[SLOTS]; /* under lock */
+	pthread_cond_t done;
+	uint64_t n_verifications;			    /* under lock */
+	struct seen seen[SLOTS];			    /* under lock */
+	struct verifying verifying[HTPASSWD_VERIFYING_MAX]; /* under lock */
 };
 
 static int compare(const void *a, const void *b)
@@ -42,15 +52,20 @@ static int compare_name(const void *name, const void *user)
 	return strcmp(name, ((const struct user *)user)->name);
 }
 
-/* $2y$NN$ and 53 characters. */
+/* $2y$NN$ and 53 characters; NN says how long it takes: 04, a millisecond, to 16, seconds. */
 static bool is_bcrypt(const char *hash, size_t len)
 {
 	return len == BCRYPT_LEN && hash[0] == '$' && hash[1] == '2' && strchr("aby", hash[2]) &&
-	       hash[3] == '$' && hash[6] == '$' && hash[4] >= '0' && hash[4] <= '1' &&
-	       strspn(hash + 4, "0123456789") == 2 &&
+	       hash[3] == '$' && hash[6] == '$' && strspn(hash + 4, "0123456789") == 2 &&
+	       strncmp(hash + 4, "04", 2) >= 0 && strncmp(hash + 4, "16", 2) <= 0 &&
 	       strspn(hash + 7,
 		      "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789") >=
 		       BCRYPT_LEN - 7;
+}
+
+static bool name_is(const char *name, size_t len, const char *text)
+{
+	return len == strlen(text) && !memcmp(name, text, len);
 }
 
 static int add_user(struct htpasswd *htpasswd, const char *line, size_t len, unsigned int number,
@@ -64,7 +79,12 @@ static int add_user(struct htpasswd *htpasswd, const char *line, size_t len, uns
 		return problem_set(problem, -EINVAL, "line %u is not USER:HASH", number);
 	if (!is_bcrypt(colon + 1, len - name_len - 1))
 		return problem_set(problem, -EINVAL,
-				   "line %u: only bcrypt hashes are taken: htpasswd -B FILE USER",
+				   "line %u: only bcrypt hashes are taken, of a cost of 4 to 16: "
+				   "htpasswd -B FILE USER",
+				   number);
+	if (name_is(line, name_len, "anonymous") || name_is(line, name_len, "authenticated"))
+		return problem_set(problem, -EINVAL,
+				   "line %u: a user with that name would be everybody in rules",
 				   number);
 	if (htpasswd->n == HTPASSWD_USERS_MAX)
 		return problem_set(problem, -EINVAL, "more than %d users", HTPASSWD_USERS_MAX);
@@ -107,6 +127,7 @@ int htpasswd_parse(const char *text, size_t len, struct htpasswd **out, struct p
 	if (!htpasswd)
 		return -ENOMEM;
 	pthread_mutex_init(&htpasswd->lock, NULL);
+	pthread_cond_init(&htpasswd->done, NULL);
 	r = getrandom(htpasswd->key, KEY_BYTES, 0) == KEY_BYTES ? 0 : -EIO;
 	if (!r)
 		r = add_users(htpasswd, text, len, problem);
@@ -117,7 +138,6 @@ int htpasswd_parse(const char *text, size_t len, struct htpasswd **out, struct p
 		htpasswd_free(htpasswd);
 		return r;
 	}
-	memcpy(htpasswd->nobody, htpasswd->users[0].hash, sizeof(htpasswd->nobody));
 	qsort(htpasswd->users, htpasswd->n, sizeof(*htpasswd->users), compare);
 	*out = htpasswd;
 	return 0;
@@ -145,6 +165,7 @@ void htpasswd_free(struct htpasswd *htpasswd)
 	for (size_t i = 0; i < htpasswd->n; i++)
 		free(htpasswd->users[i].name);
 	free(htpasswd->users);
+	pthread_cond_destroy(&htpasswd->done);
 	pthread_mutex_destroy(&htpasswd->lock);
 	explicit_bzero(htpasswd, sizeof(*htpasswd));
 	free(htpasswd);
@@ -168,52 +189,133 @@ static bool make_mac(const struct htpasswd *htpasswd, const char *user, const ch
 	return out_len == MAC_BYTES;
 }
 
-static unsigned int slot_of(const unsigned char *mac)
+static struct seen *slot_of(struct htpasswd *htpasswd, const unsigned char *mac)
 {
-	return (mac[0] | (unsigned int)mac[1] << 8) % SLOTS;
+	return &htpasswd->seen[(mac[0] | (unsigned int)mac[1] << 8) % SLOTS];
 }
 
-bool htpasswd_remembers(struct htpasswd *htpasswd, const char *user, const char *password)
+/* Under the lock. */
+static int look_up(struct htpasswd *htpasswd, const unsigned char *mac)
 {
-	unsigned char mac[MAC_BYTES];
-	bool found;
+	const struct seen *seen = slot_of(htpasswd, mac);
 
-	if (!make_mac(htpasswd, user, password, mac))
-		return false;
-	pthread_mutex_lock(&htpasswd->lock);
-	found = htpasswd->seen[slot_of(mac)].until_ms > now_ms() &&
-		!CRYPTO_memcmp(htpasswd->seen[slot_of(mac)].mac, mac, MAC_BYTES);
-	pthread_mutex_unlock(&htpasswd->lock);
-	return found;
+	if (seen->until_ms <= now_ms() || CRYPTO_memcmp(seen->mac, mac, MAC_BYTES))
+		return -EAGAIN;
+	return seen->right ? 0 : -EACCES;
 }
 
-static void remember(struct htpasswd *htpasswd, const char *user, const char *password)
+int htpasswd_remembers(struct htpasswd *htpasswd, const char *user, const char *password)
 {
 	unsigned char mac[MAC_BYTES];
+	int r;
 
 	if (!make_mac(htpasswd, user, password, mac))
-		return;
+		return -ENOMEM;
 	pthread_mutex_lock(&htpasswd->lock);
-	memcpy(htpasswd->seen[slot_of(mac)].mac, mac, MAC_BYTES);
-	htpasswd->seen[slot_of(mac)].until_ms = now_ms() + HTPASSWD_REMEMBER_S * 1000LL;
+	r = look_up(htpasswd, mac);
 	pthread_mutex_unlock(&htpasswd->lock);
+	return r;
 }
 
-bool htpasswd_verify(struct htpasswd *htpasswd, const char *user, const char *password)
+/*
+ * Who is not there is compared with the hash of somebody, always the same for a name: files may
+ * mix costs, and the time it takes must not tell that a user exists.
+ */
+static const char *stand_in(const struct htpasswd *htpasswd, const char *user)
+{
+	unsigned char mac[MAC_BYTES];
+	uint64_t number;
+
+	if (!make_mac(htpasswd, user, "", mac))
+		return htpasswd->users[0].hash;
+	memcpy(&number, mac, sizeof(number));
+	return htpasswd->users[number % htpasswd->n].hash;
+}
+
+static int compare_hash(const struct htpasswd *htpasswd, const char *user, const char *password)
 {
 	struct crypt_data *data = calloc(1, sizeof(*data));
 	const struct user *found =
 		bsearch(user, htpasswd->users, htpasswd->n, sizeof(*htpasswd->users), compare_name);
-	const char *hash = found ? found->hash : htpasswd->nobody, *got;
+	const char *nobody = stand_in(htpasswd, user), *hash = found ? found->hash : nobody, *got;
 	bool right;
 
 	if (!data)
-		return false;
+		return -ENOMEM;
 	got = crypt_r(password, hash, data);
 	right = got && strlen(got) == BCRYPT_LEN && !CRYPTO_memcmp(got, hash, BCRYPT_LEN) && found;
 	explicit_bzero(data, sizeof(*data));
 	free(data);
-	if (right)
-		remember(htpasswd, user, password);
-	return right;
+	return right ? 0 : -EACCES;
+}
+
+/* Under the lock. Return: whose work it is to verify the pair, or NULL: the table is full. */
+static struct verifying *find_verifying(struct htpasswd *htpasswd, const unsigned char *mac)
+{
+	struct verifying *unused = NULL;
+
+	for (size_t i = 0; i < HTPASSWD_VERIFYING_MAX; i++) {
+		struct verifying *entry = &htpasswd->verifying[i];
+
+		if (entry->busy && !CRYPTO_memcmp(entry->mac, mac, MAC_BYTES))
+			return entry;
+		if (!entry->busy)
+			unused = entry;
+	}
+	return unused;
+}
+
+/* Under the lock, but for the verification. */
+static int verify(struct htpasswd *htpasswd, struct verifying *entry, const unsigned char *mac,
+		  const char *user, const char *password)
+{
+	struct seen *seen = slot_of(htpasswd, mac);
+	int r;
+
+	entry->busy = true;
+	memcpy(entry->mac, mac, MAC_BYTES);
+	htpasswd->n_verifications++;
+	pthread_mutex_unlock(&htpasswd->lock);
+	r = compare_hash(htpasswd, user, password);
+	pthread_mutex_lock(&htpasswd->lock);
+	entry->busy = false;
+	if (r != -ENOMEM) {
+		memcpy(seen->mac, mac, MAC_BYTES);
+		seen->right = !r;
+		seen->until_ms = now_ms() + (r ? HTPASSWD_REFUSE_S : HTPASSWD_REMEMBER_S) * 1000LL;
+	}
+	pthread_cond_broadcast(&htpasswd->done);
+	return r;
+}
+
+int htpasswd_verify(struct htpasswd *htpasswd, const char *user, const char *password)
+{
+	unsigned char mac[MAC_BYTES];
+	int r;
+
+	if (!make_mac(htpasswd, user, password, mac))
+		return -ENOMEM;
+	pthread_mutex_lock(&htpasswd->lock);
+	while ((r = look_up(htpasswd, mac)) == -EAGAIN) {
+		struct verifying *entry = find_verifying(htpasswd, mac);
+
+		if (entry && entry->busy) {
+			pthread_cond_wait(&htpasswd->done, &htpasswd->lock);
+			continue;
+		}
+		r = entry ? verify(htpasswd, entry, mac, user, password) : -EBUSY;
+		break;
+	}
+	pthread_mutex_unlock(&htpasswd->lock);
+	return r;
+}
+
+uint64_t htpasswd_verifications(struct htpasswd *htpasswd)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&htpasswd->lock);
+	n = htpasswd->n_verifications;
+	pthread_mutex_unlock(&htpasswd->lock);
+	return n;
 }

@@ -18,6 +18,9 @@ enum {
 	HTPASSWD_USERS_MAX = 100000,
 	HTPASSWD_USER_MAX = 255,
 	HTPASSWD_REMEMBER_S = 300,
+	HTPASSWD_REFUSE_S = 5, /* how long a wrong pair is refused unverified */
+	/* Different pairs at a time; of the worker threads, so that others go on with pushes. */
+	HTPASSWD_VERIFYING_MAX = 8,
 };
 
 /** htpasswd_parse() - Return: 0; -EINVAL with @problem, that names the line; -ENOMEM. */
@@ -26,11 +29,19 @@ int htpasswd_parse(const char *text, size_t len, struct htpasswd **out,
 int htpasswd_load(const char *path, struct htpasswd **out, struct problem *problem) must_check;
 void htpasswd_free(struct htpasswd *htpasswd);
 
-/** htpasswd_remembers() - was this pair right a short while ago? Quick. */
-bool htpasswd_remembers(struct htpasswd *htpasswd, const char *user, const char *password);
+/**
+ * htpasswd_remembers() - what is known of this pair without a verification. Quick.
+ * Return: 0 it was right; -EACCES it was wrong; -EAGAIN nothing is known; -ENOMEM.
+ */
+int htpasswd_remembers(struct htpasswd *htpasswd, const char *user,
+		       const char *password) must_check;
 
 /**
- * htpasswd_verify() - is the pair right? Blocks for a verification, which takes as long for
- * a user who is not there.
+ * htpasswd_verify() - is the pair right? Blocks for a verification, which is the same work for
+ * a user who is not there. Those who come with the same pair meanwhile share it.
+ * Return: 0; -EACCES; -EBUSY: too many are being verified; -ENOMEM.
  */
-bool htpasswd_verify(struct htpasswd *htpasswd, const char *user, const char *password);
+int htpasswd_verify(struct htpasswd *htpasswd, const char *user, const char *password) must_check;
+
+/** htpasswd_verifications() - how many there have been. */
+uint64_t htpasswd_verifications(struct htpasswd *htpasswd);

@@ -366,8 +366,14 @@ enum MHD_Result http_on_request(void *cls, struct MHD_Connection *connection, co
 		return MHD_NO;
 	if (request->stage == STAGE_NEW)
 		return on_headers(request, method_name);
-	if (request->stage == STAGE_ACCESS)
-		return begin(request);
+	if (request->stage == STAGE_ACCESS) {
+		r = begin(request);
+		/* This call is also the first about the body, or the one behind a body of nothing.
+		 */
+		if (r == MHD_NO || request->stage != STAGE_BODY ||
+		    (!*upload_data_size && request->has_body))
+			return r;
+	}
 	if (*upload_data_size) {
 		r = on_body(request, upload_data, *upload_data_size);
 		*upload_data_size = 0;

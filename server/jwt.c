@@ -46,37 +46,53 @@ static EVP_PKEY *key_of(const char *name, const unsigned char *bytes, long len)
 	return key;
 }
 
-int jwt_keys_parse(const char *text, size_t len, struct jwt_keys **out, struct problem *problem)
+/* All or none: a key that is left out would be noticed when its tokens are refused. */
+static int read_keys(BIO *bio, struct jwt_keys *keys, struct problem *problem)
 {
-	BIO *bio = len <= JWT_KEY_FILE_MAX ? BIO_new_mem_buf(text, (int)len) : NULL;
-	struct jwt_keys *keys = calloc(1, sizeof(*keys));
 	unsigned char *bytes;
 	char *name, *header;
 	long size;
 
-	if (!keys || !bio) {
-		BIO_free(bio);
-		free(keys);
-		return -ENOMEM;
-	}
-	while (keys->n < JWT_KEYS_MAX && PEM_read_bio(bio, &name, &header, &bytes, &size)) {
-		EVP_PKEY *key = key_of(name, bytes, size);
+	while (PEM_read_bio(bio, &name, &header, &bytes, &size)) {
+		EVP_PKEY *key = keys->n < JWT_KEYS_MAX ? key_of(name, bytes, size) : NULL;
 
 		if (key)
 			keys->keys[keys->n++] = key;
 		OPENSSL_free(name);
 		OPENSSL_free(header);
 		OPENSSL_free(bytes);
+		if (!key)
+			return problem_set(problem, -EINVAL,
+					   "PEM block %zu is neither a certificate nor a public "
+					   "key, or is behind the %dth",
+					   keys->n + 1, JWT_KEYS_MAX);
 	}
+	if (!keys->n || ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
+		return problem_set(problem, -EINVAL,
+				   "it holds something else than certificates and public keys in "
+				   "PEM form");
+	return 0;
+}
+
+int jwt_keys_parse(const char *text, size_t len, struct jwt_keys **out, struct problem *problem)
+{
+	BIO *bio = len <= JWT_KEY_FILE_MAX ? BIO_new_mem_buf(text, (int)len) : NULL;
+	struct jwt_keys *keys = calloc(1, sizeof(*keys));
+	int r;
+
+	if (!keys || !bio) {
+		BIO_free(bio);
+		free(keys);
+		return -ENOMEM;
+	}
+	r = read_keys(bio, keys, problem);
 	BIO_free(bio);
 	ERR_clear_error();
-	if (!keys->n) {
+	if (r)
 		jwt_keys_free(keys);
-		return problem_set(problem, -EINVAL,
-				   "it holds neither a certificate nor a public key in PEM form");
-	}
-	*out = keys;
-	return 0;
+	else
+		*out = keys;
+	return r;
 }
 
 int jwt_keys_load(const char *path, struct jwt_keys **out, struct problem *problem)

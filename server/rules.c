@@ -183,6 +183,17 @@ bool rules_allow(const struct rules *rules, const char *repository, enum action 
 	       (action == ACTION_PULL && allows(rules, repository, ACTION_PUSH, user));
 }
 
+bool rules_say_who(const struct rules *rules)
+{
+	for (size_t i = 0; i < rules->n; i++) {
+		for (size_t k = 0; k < ACTIONS; k++) {
+			if (rules->rules[i].names[k])
+				return true;
+		}
+	}
+	return false;
+}
+
 const struct rule *rules_quota(const struct rules *rules, const char *repository)
 {
 	const struct rule *best = NULL;

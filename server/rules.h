@@ -48,6 +48,9 @@ void rules_deinit(struct rules *rules);
 bool rules_allow(const struct rules *rules, const char *repository, enum action action,
 		 const char *user);
 
+/** rules_say_who() - does any say something about an action? */
+bool rules_say_who(const struct rules *rules);
+
 /** rules_quota() - the rule that limits a repository, or NULL. What fits its pattern shares it. */
 const struct rule *rules_quota(const struct rules *rules, const char *repository);
 

@@ -222,6 +222,8 @@ static gnutls_x509_crt_t verified_leaf(struct MHD_Connection *connection)
 {
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+	gnutls_typed_vdata_st purpose = { GNUTLS_DT_KEY_PURPOSE_OID,
+					  (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_CLIENT, 0 };
 	const gnutls_datum_t *list;
 	unsigned int status = 0, n = 0;
 	gnutls_x509_crt_t leaf;
@@ -231,7 +233,7 @@ static gnutls_x509_crt_t verified_leaf(struct MHD_Connection *connection)
 		return NULL;
 	session = (gnutls_session_t)info->tls_session;
 	list = gnutls_certificate_get_peers(session, &n);
-	if (!list || !n || gnutls_certificate_verify_peers2(session, &status) || status)
+	if (!list || !n || gnutls_certificate_verify_peers(session, &purpose, 1, &status) || status)
 		return NULL;
 	if (gnutls_x509_crt_init(&leaf))
 		return NULL;

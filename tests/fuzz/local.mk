@@ -1,6 +1,7 @@
 # Fuzz targets: fuzz-NAME.c defines LLVMFuzzerTestOneInput(). With --enable-fuzz it is linked with
 # libFuzzer; otherwise with replay.c, and "make check" plays its corpus through it.
 fuzz_targets = \
+	%D%/fuzz-authorization \
 	%D%/fuzz-admin \
 	%D%/fuzz-challenge \
 	%D%/fuzz-oci \
@@ -8,7 +9,8 @@ fuzz_targets = \
 	%D%/fuzz-reference \
 	%D%/fuzz-request \
 	%D%/fuzz-stub \
-	%D%/fuzz-thin
+	%D%/fuzz-thin \
+	%D%/fuzz-token
 
 FUZZ_LIBS = $(LIBINTINODE_LIBS)
 EXTRA_DIST += %D%/corpus %D%/replay.c %D%/run
@@ -60,3 +62,13 @@ endif
 %C%_fuzz_thin_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/%D%/corpus/thin"'
 %C%_fuzz_thin_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_thin_LDADD = $(FUZZ_LIBS)
+
+%C%_fuzz_authorization_SOURCES = %D%/fuzz-authorization.c $(fuzz_main)
+%C%_fuzz_authorization_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/%D%/corpus/authorization"'
+%C%_fuzz_authorization_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_authorization_LDADD = $(LIBSERVER_LIBS)
+
+%C%_fuzz_token_SOURCES = %D%/fuzz-token.c $(fuzz_main)
+%C%_fuzz_token_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/%D%/corpus/token"'
+%C%_fuzz_token_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_token_LDADD = $(LIBSERVER_LIBS)

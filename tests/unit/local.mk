@@ -2,6 +2,7 @@ EXTRA_DIST += %D%/test.h
 
 if HAVE_CMOCKA
 unit_tests = \
+	%D%/test-access \
 	%D%/test-auth \
 	%D%/test-blob \
 	%D%/test-challenge \
@@ -11,6 +12,7 @@ unit_tests = \
 	%D%/test-fuse-node \
 	%D%/test-fetch \
 	%D%/test-hot \
+	%D%/test-jwt \
 	%D%/test-layout \
 	%D%/test-oci \
 	%D%/test-origin \
@@ -28,6 +30,14 @@ unit_tests = \
 check_PROGRAMS += $(unit_tests)
 UNIT_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) -DTEST_DATA='"$(abs_top_srcdir)/tests/data"'
 UNIT_LIBS = $(LIBINTINODE_LIBS) $(CMOCKA_LIBS)
+
+%C%_test_access_SOURCES = %D%/test-access.c
+%C%_test_access_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_access_LDADD = $(LIBSERVER_LIBS) $(CMOCKA_LIBS)
+
+%C%_test_jwt_SOURCES = %D%/test-jwt.c
+%C%_test_jwt_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_jwt_LDADD = $(LIBSERVER_LIBS) $(CMOCKA_LIBS)
 
 %C%_test_control_SOURCES = %D%/test-control.c
 %C%_test_control_CFLAGS = $(UNIT_CFLAGS)

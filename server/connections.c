@@ -216,9 +216,8 @@ bool connection_cut(struct connection *connection, enum connection_state state, 
 
 	if (!atomic_compare_exchange_strong(&connection->state, &expected, CONNECTION_CUT))
 		return false;
-	if (answer && !connection->encrypted &&
-	    send(connection->fd, answer, strlen(answer), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		answer = NULL; /* then without */
+	if (answer && !connection->encrypted) /* as much of it as goes at once */
+		(void)!send(connection->fd, answer, strlen(answer), MSG_DONTWAIT | MSG_NOSIGNAL);
 	shutdown(connection->fd, SHUT_RDWR);
 	return true;
 }

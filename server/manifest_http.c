@@ -41,7 +41,7 @@ static bool is_changed_meanwhile(struct request *request)
 	const char *repository = request->route.repository;
 	struct store *store = request->services->store;
 	struct digest digest = request->route.digest;
-	char text[DIGEST_TEXT_SIZE], etag[DIGEST_TEXT_SIZE + 2];
+	char text[DIGEST_TEXT_SIZE], etag[DIGEST_TEXT_SIZE + 2] = "";
 	bool is_there;
 
 	if (!request->if_match && !request->if_none_match)

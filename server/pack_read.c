@@ -187,7 +187,7 @@ static int skip_content(struct unpacker *unpacker)
 	while (unpacker->skip > 0) {
 		size_t want = unpacker->skip < sizeof(dropped) ? (size_t)unpacker->skip
 							       : sizeof(dropped);
-		ZSTD_outBuffer out = { dropped, want, 0 };
+		ZSTD_outBuffer out = { .dst = dropped, .size = want };
 		int r = decode_some(unpacker, &out);
 
 		if (r)

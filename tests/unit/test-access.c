@@ -173,7 +173,7 @@ static void *verify_right(void *argument)
 static void who_comes_with_the_same_pair_shares_its_verification(void **state)
 {
 	struct htpasswd *htpasswd = users("alice:" HASH "\n");
-	pthread_t threads[3 * HTPASSWD_VERIFYING_MAX];
+	pthread_t threads[3 * HTPASSWD_VERIFYING_MAX] = { 0 };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)

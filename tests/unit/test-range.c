@@ -119,13 +119,13 @@ static void too_many_ranges_mean_the_whole(void **state)
 		snprintf(many + strlen(many), sizeof(many) - strlen(many), "%s%u-%u", i ? "," : "",
 			 i * 10, i * 10 + 1);
 	is(RANGE_PART, many, 100000);
-	strcat(many, ",90000-90001");
+	snprintf(many + strlen(many), sizeof(many) - strlen(many), ",90000-90001");
 	is(RANGE_WHOLE, many, 100000);
-	strcpy(many, "bytes=0-1");
+	snprintf(many, sizeof(many), "bytes=0-1");
 	for (unsigned int i = 1; i < RANGES_ASKED_MAX; i++)
-		strcat(many, ",0-1");
+		snprintf(many + strlen(many), sizeof(many) - strlen(many), ",0-1");
 	is(RANGE_PART, many, 100000);
-	strcat(many, ",0-1");
+	snprintf(many + strlen(many), sizeof(many) - strlen(many), ",0-1");
 	is(RANGE_WHOLE, many, 100000);
 }
 

@@ -158,7 +158,7 @@ static void get_blob(struct request *request)
 /* Is the answer the same for everybody who asks for this? */
 static bool is_plain_get(const struct request *request)
 {
-	static const char *const headers[] = { "Range", "If-None-Match", "If-Range" };
+	static const char *const headers[] = { "Range", "If-Range", "If-Match", "If-None-Match" };
 
 	if (request->method != METHOD_GET || !request->services->hot ||
 	    request->services->draining || request->route.n_query)

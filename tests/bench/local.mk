@@ -1,5 +1,5 @@
 # Programs that measure; tests/bench/run uses them.
-EXTRA_DIST += %D%/run %D%/main
+EXTRA_DIST += %D%/run %D%/lib.sh %D%/main %D%/serve %D%/makestore %D%/urls.lua
 noinst_PROGRAMS += %D%/openread %D%/miss
 
 %C%_openread_SOURCES = %D%/openread.c

@@ -189,7 +189,8 @@ void blob_get_begin(struct request *request)
 		return;
 	}
 	get_blob(request);
-	if (request->status == 200 && request->answer_bytes <= HOT_BLOB_MAX) {
+	/* Never one with a descriptor: thousands of those would be all there are. */
+	if (request->status == 200 && request->in_memory && request->answer_bytes <= HOT_BLOB_MAX) {
 		request->hot = hot_put(services->hot, &key, request->response,
 				       request->answer_bytes, removals);
 		if (request->hot)

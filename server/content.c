@@ -9,7 +9,7 @@
 
 enum {
 	MEMORY_MAX = 1024 * 1024, /* decoded at once; more is decoded while it is sent */
-	COPY_MAX = 32 * 1024,	  /* one message with the headers is quicker than sendfile */
+	COPY_MAX = 64 * 1024,	  /* one message with the headers is quicker than sendfile */
 	BLOCK_BYTES = 128 * 1024, /* asked of a reader at a time */
 	/*
 	 * Unpackers that are kept from one read to the next, some 400 KiB each. Who comes
@@ -221,6 +221,7 @@ static void reply_memory(struct request *request, unsigned int status, struct bl
 	response = MHD_create_response_from_buffer(len, bytes, MHD_RESPMEM_MUST_FREE);
 	if (!response)
 		free(bytes);
+	request->in_memory = response != NULL;
 	reply_response(request, status, response, len);
 }
 
@@ -252,8 +253,10 @@ void reply_content(struct request *request, unsigned int status, struct blob *bl
 void reply_frames(struct request *request, struct blob *blob)
 {
 	uint64_t len = blob->pack.frames_bytes;
+	/* As they lie there: to the reader of small content they are content like any other. */
+	struct blob frames = { .fd = steal_fd(&blob->fd), .size_bytes = len, .stored_bytes = len };
 
-	reply_fd(request, 200, steal_fd(&blob->fd), 0, len);
+	reply_content(request, 200, &frames, 0, len);
 }
 
 static int make_boundary(char out[static BOUNDARY_SIZE])

@@ -136,6 +136,7 @@ struct request {
 	/* The answer. */
 	struct MHD_Response *response; /* owned until queued */
 	struct hot_entry *hot;	       /* referenced until queued: the answer, instead */
+	bool in_memory;		       /* the answer holds no descriptor */
 	unsigned int status;
 	uint64_t answer_bytes; /* for the log; UINT64_MAX: not known */
 	int64_t start_us;

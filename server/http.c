@@ -141,7 +141,7 @@ static enum MHD_Result answer(struct request *request)
 {
 	enum MHD_Result r;
 
-	if (!request_is_answered(request) ||
+	if ((!request->response && !request->hot) ||
 	    !connection_set_state(request->entry, CONNECTION_SENDING))
 		return MHD_NO;
 	end_operation(request);

@@ -14,7 +14,7 @@ static char static_error[] = "{\"errors\":[{\"code\":\"UNAVAILABLE\",\"message\"
 
 bool request_is_answered(const struct request *request)
 {
-	return request->response || request->hot;
+	return request->response || request->hot || request->failed;
 }
 
 /* A client of several registries hears that this one is the one that it meant. */
@@ -39,8 +39,10 @@ void reply_response(struct request *request, unsigned int status, struct MHD_Res
 		status = 503;
 		response = MHD_create_response_from_buffer(bytes, static_error,
 							   MHD_RESPMEM_PERSISTENT);
-		if (!response)
-			return; /* the connection is closed */
+		if (!response) {
+			request->failed = true; /* the connection is closed */
+			return;
+		}
 		MHD_add_response_header(response, "Content-Type", "application/json");
 	}
 	request->response = response;

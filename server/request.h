@@ -137,6 +137,7 @@ struct request {
 	struct MHD_Response *response; /* owned until queued */
 	struct hot_entry *hot;	       /* referenced until queued: the answer, instead */
 	bool in_memory;		       /* the answer holds no descriptor */
+	bool failed;		       /* there was no memory for an answer: it ends here */
 	unsigned int status;
 	uint64_t answer_bytes; /* for the log; UINT64_MAX: not known */
 	int64_t start_us;

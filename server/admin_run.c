@@ -8,6 +8,7 @@
 #include "lib/log.h"
 #include "server/collector.h"
 #include "server/fsck.h"
+#include "server/packer.h"
 #include "server/storestat.h"
 
 enum { PROGRESS_MS = 200 };
@@ -75,7 +76,7 @@ static int run_stat(struct run *run, json_t **report)
 	if (r)
 		return r;
 	*report = json_pack(
-		"{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I}",
+		"{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I, s:I}",
 		"repositories", (json_int_t)s.n_repositories, "tags", (json_int_t)s.n_tags,
 		"manifests", (json_int_t)s.n_manifests, "blobs", (json_int_t)s.n_blobs,
 		"packed_blobs", (json_int_t)s.n_packed, "content_bytes",
@@ -83,7 +84,8 @@ static int run_stat(struct run *run, json_t **report)
 		(json_int_t)s.n_links, "linked_bytes", (json_int_t)s.linked_bytes, "uploads",
 		(json_int_t)s.n_uploads, "upload_bytes", (json_int_t)s.upload_bytes, "index",
 		index_state(run->services), "free_bytes", (json_int_t)s.free_bytes, "quarantined",
-		(json_int_t)s.n_quarantined);
+		(json_int_t)s.n_quarantined, "packing_backlog",
+		(json_int_t)packer_backlog(run->services->packer));
 	return *report ? 0 : -ENOMEM;
 }
 

@@ -10,6 +10,7 @@
 
 #include "server/metrics.h"
 #include "server/operations.h"
+#include "server/packer.h"
 
 static uint64_t read_states(void *context, enum connection_state state)
 {
@@ -109,11 +110,18 @@ static uint64_t read_read_only(void *context)
 	return store_is_read_only(((struct services *)context)->store);
 }
 
+static uint64_t read_backlog(void *context)
+{
+	return packer_backlog(((struct services *)context)->packer);
+}
+
 static const struct metric service_metrics[] = {
 	{ "store_read_only", "1 when no changes are taken.", METRIC_GAUGE, NULL, read_read_only },
 	{ "uploads_open", "Upload sessions.", METRIC_GAUGE, NULL, read_uploads },
 	{ "body_memory_bytes", "Memory of request bodies that are being collected.", METRIC_GAUGE,
 	  NULL, read_body_memory },
+	{ "packing_backlog", "Blobs that are to be packed; a walk over the store counts as one.",
+	  METRIC_GAUGE, NULL, read_backlog },
 	{ "index_ready", "1 when listings are answered, 0 during a rebuild.", METRIC_GAUGE, NULL,
 	  read_index_ready },
 	{ "store_free_bytes", "What the store's file system has left.", METRIC_GAUGE, NULL,

@@ -145,12 +145,14 @@ void packer_submit(struct packer *packer, const struct digest *digest)
 	pthread_mutex_unlock(&packer->lock);
 }
 
-bool packer_is_idle(struct packer *packer)
+unsigned int packer_backlog(struct packer *packer)
 {
-	bool idle;
+	unsigned int n;
 
+	if (!packer)
+		return 0;
 	pthread_mutex_lock(&packer->lock);
-	idle = !packer->busy && !packer->n && !packer->scan;
+	n = packer->n + packer->busy + packer->scan;
 	pthread_mutex_unlock(&packer->lock);
-	return idle;
+	return n;
 }

@@ -22,5 +22,5 @@ void packer_free(struct packer *packer);
  */
 void packer_submit(struct packer *packer, const struct digest *digest);
 
-/** packer_is_idle() - nothing left to do? */
-bool packer_is_idle(struct packer *packer);
+/** packer_backlog() - blobs that wait or are being packed; a walk counts as one. NULL: 0. */
+unsigned int packer_backlog(struct packer *packer);

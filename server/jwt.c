@@ -162,15 +162,16 @@ static int decode(const char *text, size_t len, unsigned char **out, size_t *out
 static int decode_json(const char *text, size_t len, json_t **out)
 {
 	cleanup_free unsigned char *bytes = NULL;
+	cleanup_json json_t *value = NULL;
 	size_t n;
 	int r = decode(text, len, &bytes, &n);
 
 	if (!r)
-		r = json_parse((char *)bytes, n, out, NULL);
-	if (!r && !json_is_object(*out)) {
-		json_decref(*out);
+		r = json_parse((char *)bytes, n, &value, NULL);
+	if (!r && !json_is_object(value))
 		r = -EBADMSG;
-	}
+	if (!r)
+		*out = steal_ptr(value);
 	return r;
 }
 

@@ -52,15 +52,22 @@ static int compare_name(const void *name, const void *user)
 	return strcmp(name, ((const struct user *)user)->name);
 }
 
+static bool all_of(const char *text, size_t len, const char *set)
+{
+	for (size_t i = 0; i < len; i++)
+		if (!text[i] || !strchr(set, text[i]))
+			return false;
+	return true;
+}
+
 /* $2y$NN$ and 53 characters; NN says how long it takes: 04, a millisecond, to 16, seconds. */
 static bool is_bcrypt(const char *hash, size_t len)
 {
-	return len == BCRYPT_LEN && hash[0] == '$' && hash[1] == '2' && strchr("aby", hash[2]) &&
-	       hash[3] == '$' && hash[6] == '$' && strspn(hash + 4, "0123456789") == 2 &&
+	return len == BCRYPT_LEN && !memcmp(hash, "$2", 2) && all_of(hash + 2, 1, "aby") &&
+	       hash[3] == '$' && all_of(hash + 4, 2, "0123456789") && hash[6] == '$' &&
 	       strncmp(hash + 4, "04", 2) >= 0 && strncmp(hash + 4, "16", 2) <= 0 &&
-	       strspn(hash + 7,
-		      "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789") >=
-		       BCRYPT_LEN - 7;
+	       all_of(hash + 7, BCRYPT_LEN - 7,
+		      "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789");
 }
 
 static bool name_is(const char *name, size_t len, const char *text)

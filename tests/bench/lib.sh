@@ -9,7 +9,7 @@ figure() {
 	if [ $# -gt 3 ]; then
 		goal="$4 $5"
 		verdict=$(awk -v v="$2" -v op="$4" -v g="$5" \
-			'BEGIN { print ((op == "<=" ? v + 0 <= g + 0 : v + 0 >= g + 0) ? "met" : "short") }')
+			'BEGIN { print ((op == "<=" ? v + 0 <= g + 0 : op == "<" ? v + 0 < g + 0 : v + 0 >= g + 0) ? "met" : "short") }')
 	fi
 	printf '%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$goal" "$verdict"
 }

@@ -103,6 +103,8 @@ static void send_blob(struct request *request, struct blob *blob, const char *di
 		range = NULL;
 	if (!range && sends_frames(request, blob)) {
 		reply_frames(request, blob);
+		if (request->status != 200)
+			return;
 		reply_header(request, "Content-Encoding", "zstd");
 		reply_header(request, "Content-Type", BLOB_TYPE);
 		add_blob_headers(request, digest, packed_etag);

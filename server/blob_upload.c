@@ -237,8 +237,6 @@ static void mount(struct request *request)
 		return;
 	}
 	r = link_mounted(request);
-	if (r == -EDQUOT)
-		return;
 	if (r)
 		reply_failure(request, r, "the blob cannot be mounted");
 	else

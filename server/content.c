@@ -301,5 +301,6 @@ void reply_parts(struct request *request, struct blob *blob, const struct byte_r
 		(size_t)snprintf(part->text, sizeof(part->text), "\r\n--%s--\r\n", boundary);
 	total += part->text_len;
 	reply_reader(request, 206, reader, total);
-	reply_header(request, "Content-Type", "multipart/byteranges; boundary=%s", boundary);
+	if (request->status == 206)
+		reply_header(request, "Content-Type", "multipart/byteranges; boundary=%s", boundary);
 }

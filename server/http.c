@@ -244,7 +244,7 @@ static void refuse_changes(struct request *request)
 {
 	const char *reason = store_read_only_reason(request->services->store);
 
-	if (reason && request->operation && request->method & METHODS_CHANGING)
+	if (reason && !request_is_answered(request) && request->operation && request->method & METHODS_CHANGING)
 		reply_error(request, API_UNAVAILABLE,
 			    "the registry is read-only for now: %s; pulls work", reason);
 }
@@ -254,7 +254,7 @@ static void refuse_coding(struct request *request)
 {
 	const char *coding = request_header(request, "Content-Encoding");
 
-	if (coding && request->has_body && strcasecmp(coding, "identity"))
+	if (coding && !request_is_answered(request) && request->has_body && strcasecmp(coding, "identity"))
 		reply_error_status(request, API_UNSUPPORTED, 415,
 				   "send the content itself, without Content-Encoding");
 }
@@ -349,7 +349,8 @@ static enum MHD_Result on_body(struct request *request, const char *bytes, size_
 	if (request->stage == STAGE_BODY) {
 		request->stage = STAGE_DRAIN;
 		request->received = len;
-		request->drain_max = BODY_DRAIN_MAX;
+		/* A long one whose length was known was answered at once. */
+		request->drain_max = request->has_length ? BODY_DRAIN_MAX : BODY_DRAIN_FAILED_MAX;
 	}
 	return request->received > request->drain_max ? MHD_NO : MHD_YES;
 }

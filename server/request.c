@@ -19,16 +19,16 @@ void request_drop_body(struct request *request)
 	request->body_len = request->body_size = 0;
 }
 
-/* What a body needs at once, where its length is known; else it doubles. */
+/* It doubles with what came: a length that is only announced takes no memory from others. */
 static size_t body_size_for(const struct request *request, size_t need, size_t max)
 {
 	size_t size = request->body_size ? request->body_size * 2 : 16 * 1024;
 
 	if (request->has_length && request->length < max)
-		size = (size_t)request->length;
-	if (size < need)
-		size = need;
-	return size < max ? size : max;
+		max = (size_t)request->length;
+	if (size > max)
+		size = max;
+	return size < need ? need : size;
 }
 
 int request_collect(struct request *request, const char *bytes, size_t len, size_t max)

@@ -302,5 +302,6 @@ void reply_parts(struct request *request, struct blob *blob, const struct byte_r
 	total += part->text_len;
 	reply_reader(request, 206, reader, total);
 	if (request->status == 206)
-		reply_header(request, "Content-Type", "multipart/byteranges; boundary=%s", boundary);
+		reply_header(request, "Content-Type", "multipart/byteranges; boundary=%s",
+			     boundary);
 }

@@ -244,7 +244,8 @@ static void refuse_changes(struct request *request)
 {
 	const char *reason = store_read_only_reason(request->services->store);
 
-	if (reason && !request_is_answered(request) && request->operation && request->method & METHODS_CHANGING)
+	if (reason && !request_is_answered(request) && request->operation &&
+	    request->method & METHODS_CHANGING)
 		reply_error(request, API_UNAVAILABLE,
 			    "the registry is read-only for now: %s; pulls work", reason);
 }
@@ -254,7 +255,8 @@ static void refuse_coding(struct request *request)
 {
 	const char *coding = request_header(request, "Content-Encoding");
 
-	if (coding && !request_is_answered(request) && request->has_body && strcasecmp(coding, "identity"))
+	if (coding && !request_is_answered(request) && request->has_body &&
+	    strcasecmp(coding, "identity"))
 		reply_error_status(request, API_UNSUPPORTED, 415,
 				   "send the content itself, without Content-Encoding");
 }

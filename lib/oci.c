@@ -139,7 +139,7 @@ static int read_descriptor(const json_t *json, struct oci_descriptor *out, struc
 	return 0;
 }
 
-static int read_entries(const json_t *array, const char *what, size_t max, struct oci_document *out,
+static int read_entries(const json_t *array, const char *what, struct oci_document *out,
 			struct problem *problem)
 {
 	uint64_t sum = 0;
@@ -147,9 +147,9 @@ static int read_entries(const json_t *array, const char *what, size_t max, struc
 
 	if (!json_is_array(array))
 		return problem_set(problem, -EBADMSG, "\"%s\" is not an array", what);
-	if (n > max)
-		return problem_set(problem, -EBADMSG,
-				   "%zu entries in \"%s\"; at most %zu are taken", n, what, max);
+	if (n > OCI_ENTRIES_MAX)
+		return problem_set(problem, -EBADMSG, "%zu entries in \"%s\"; at most %d are taken",
+				   n, what, OCI_ENTRIES_MAX);
 	out->entries = calloc(n ? n : 1, sizeof(*out->entries));
 	if (!out->entries)
 		return -ENOMEM;
@@ -172,8 +172,6 @@ static int read_entries(const json_t *array, const char *what, size_t max, struc
 static int read_manifest(struct oci_document *out, struct problem *problem)
 {
 	const json_t *config = json_object_get(out->json, "config");
-	const char *type = out->artifact_type;
-	size_t max = OCI_LAYERS_MAX;
 	int r;
 
 	if (json_object_get(out->json, "manifests"))
@@ -184,9 +182,7 @@ static int read_manifest(struct oci_document *out, struct problem *problem)
 	r = read_descriptor(config, &out->config, problem);
 	if (r)
 		return problem_prefix(problem, r, "\"config\"");
-	if (type && !strcmp(type, INTINODE_MEDIA_BLOBSET))
-		max = OCI_BLOBSET_LAYERS_MAX;
-	return read_entries(json_object_get(out->json, "layers"), "layers", max, out, problem);
+	return read_entries(json_object_get(out->json, "layers"), "layers", out, problem);
 }
 
 static int read_index(struct oci_document *out, struct problem *problem)
@@ -196,8 +192,7 @@ static int read_index(struct oci_document *out, struct problem *problem)
 		return problem_set(problem, -EBADMSG,
 				   "an index with \"config\" or \"layers\" could be read as a "
 				   "manifest, too");
-	return read_entries(json_object_get(out->json, "manifests"), "manifests", OCI_INDEX_MAX,
-			    out, problem);
+	return read_entries(json_object_get(out->json, "manifests"), "manifests", out, problem);
 }
 
 /* Type by transport, type inside and shape: each may be missing, none may disagree. */

@@ -32,8 +32,8 @@ struct problem;
 
 enum {
 	OCI_LAYERS_MAX = 1000,		/* of an image; overlayfs takes 500 */
-	OCI_BLOBSET_LAYERS_MAX = 25000, /* FORMAT.md 3 */
-	OCI_INDEX_MAX = 1000,
+	OCI_BLOBSET_LAYERS_MAX = 25000, /* that we write: FORMAT.md 3 */
+	OCI_ENTRIES_MAX = 50000,	/* read, of a manifest or index: more than 4 MiB can hold */
 };
 
 enum oci_compression { OCI_UNCOMPRESSED, OCI_GZIP, OCI_ZSTD };

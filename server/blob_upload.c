@@ -151,6 +151,9 @@ static int flush(struct request *request)
 {
 	int r = hold(request, request->body_len, false);
 
+	/* Looked at for each piece: others write, too, and not all say how much will come. */
+	if (!r && !store_has_room(request->services->store, request->body_len))
+		r = -ENOSPC;
 	if (!r)
 		r = upload_append(request->upload, request->body, request->body_len,
 				  keeps_data(request), algorithm_of(request));
@@ -167,6 +170,15 @@ static void reply_append_failure(struct request *request, int r)
 		add_session_headers(request);
 }
 
+static void reply_wrong_range(struct request *request)
+{
+	reply_error_status(request, API_BLOB_UPLOAD_INVALID, 416,
+			   "the upload has %llu bytes: the next chunk must start there and be as "
+			   "long as its Content-Range says",
+			   (unsigned long long)upload_size(request->upload));
+	add_session_headers(request);
+}
+
 void upload_body(struct request *request, const char *bytes, size_t len)
 {
 	while (len > 0 && !request_is_answered(request)) {
@@ -174,6 +186,10 @@ void upload_body(struct request *request, const char *bytes, size_t len)
 		int r = 0;
 
 		if (!request->upload) { /* a mount with a body: the body means nothing */
+			return;
+		}
+		if (request->range_bytes && request->body_bytes > request->range_bytes) {
+			reply_wrong_range(request);
 			return;
 		}
 		if (part == 0) {
@@ -250,6 +266,8 @@ static void commit(struct request *request)
 	bool in_memory = upload_size(request->upload) == 0;
 	int r = hold(request, request->body_len, true);
 
+	if (!r && request->body_len && !store_has_room(store, request->body_len))
+		r = -ENOSPC;
 	if (!r)
 		r = upload_commit(request->upload, request->body, request->body_len,
 				  &request->digest);
@@ -306,13 +324,20 @@ static void check_content_range(struct request *request)
 		return;
 	size = upload_size(request->upload);
 	if (!content_range_parse(header, &first, &last) && first == size &&
-	    (!request->has_length || request->length == last - first + 1))
+	    (!request->has_length || request->length == last - first + 1)) {
+		request->range_bytes = last - first + 1;
 		return;
-	reply_error_status(request, API_BLOB_UPLOAD_INVALID, 416,
-			   "the upload has %llu bytes: the next chunk must start there and be as "
-			   "long as its Content-Range says",
-			   (unsigned long long)size);
-	add_session_headers(request);
+	}
+	reply_wrong_range(request);
+}
+
+/* A chunk without a length was not as long as its Content-Range said. */
+static bool has_wrong_length(struct request *request)
+{
+	if (!request->range_bytes || request->body_bytes == request->range_bytes)
+		return false;
+	reply_wrong_range(request);
+	return true;
 }
 
 void upload_patch_begin(struct request *request)
@@ -322,18 +347,30 @@ void upload_patch_begin(struct request *request)
 	check_room(request);
 }
 
-void upload_patch_finish(struct request *request)
+/* What the session says that it has is on disk. */
+static void reply_session(struct request *request, unsigned int status)
 {
-	int r = flush(request);
+	int r = upload_sync(request->upload);
 
-	if (!r)
-		r = upload_sync(request->upload);
 	if (r) {
 		reply_append_failure(request, r);
 		return;
 	}
-	reply_empty(request, 202);
+	reply_empty(request, status);
 	add_session_headers(request);
+}
+
+void upload_patch_finish(struct request *request)
+{
+	int r;
+
+	if (has_wrong_length(request))
+		return;
+	r = flush(request);
+	if (r)
+		reply_append_failure(request, r);
+	else
+		reply_session(request, 202);
 }
 
 void upload_put_begin(struct request *request)
@@ -352,16 +389,15 @@ void upload_put_begin(struct request *request)
 
 void upload_put_finish(struct request *request)
 {
-	commit(request);
+	if (!has_wrong_length(request))
+		commit(request);
 }
 
-void upload_get_begin(struct request *request)
+void upload_get_finish(struct request *request)
 {
 	acquire(request);
-	if (request_is_answered(request))
-		return;
-	reply_empty(request, 204);
-	add_session_headers(request);
+	if (!request_is_answered(request))
+		reply_session(request, 204);
 }
 
 void upload_delete_finish(struct request *request)

@@ -262,9 +262,14 @@ void connections_count(struct connections *connections, uint64_t states[static C
 		cuts[i] = connections->cuts[i];
 }
 
-void connections_count_refused(struct connections *connections)
+bool connection_is_cut(const struct connection *connection)
 {
-	connections->refused++;
+	return connection && connection->state == CONNECTION_CUT;
+}
+
+void connections_count_refused(struct connection *connection)
+{
+	connection->connections->refused++;
 }
 
 uint64_t connections_refused(struct connections *connections)

@@ -90,6 +90,9 @@ unsigned int connections_drain(struct connections *connections);
 void connections_count(struct connections *connections, uint64_t states[static CONNECTION_STATES],
 		       uint64_t cuts[static CUT_REASONS]);
 
-/** connections_count_refused() - one more request was refused by the verdict. */
-void connections_count_refused(struct connections *connections);
+/** connection_is_cut() - was it shut down by the watchdog? */
+bool connection_is_cut(const struct connection *connection);
+
+/** connections_count_refused() - one more request on @connection was refused by the verdict. */
+void connections_count_refused(struct connection *connection);
 uint64_t connections_refused(struct connections *connections);

@@ -80,8 +80,8 @@ static int start_daemon(struct http_daemon *daemon, const struct http_options *o
 			 : options->n_threads ? (unsigned int)options->n_threads
 			 : cores > 0	      ? (unsigned int)cores
 					      : 1;
-	uint64_t limit = daemon->is_monitor ? MONITOR_CONNECTIONS
-					    : server->limit + server->limit / 8 + n;
+	uint64_t welcome = daemon->is_monitor ? MONITOR_CONNECTIONS : server->limit;
+	uint64_t limit = welcome + welcome / 8 + n;
 	struct MHD_OptionItem items[] = {
 		{ MHD_OPTION_LISTEN_SOCKET, daemon->listen_fd, NULL },
 		{ MHD_OPTION_CONNECTION_LIMIT, (intptr_t)limit, NULL },
@@ -110,7 +110,7 @@ static int start_daemon(struct http_daemon *daemon, const struct http_options *o
 		0, NULL, NULL, http_on_request, daemon, MHD_OPTION_EXTERNAL_LOGGER, on_library_log,
 		NULL, MHD_OPTION_URI_LOG_CALLBACK, http_on_target, daemon,
 		MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, daemon,
-		MHD_OPTION_NOTIFY_CONNECTION, connections_notify, server->connections,
+		MHD_OPTION_NOTIFY_CONNECTION, connections_notify, daemon->connections,
 		MHD_OPTION_ARRAY, items, MHD_OPTION_ARRAY, tls ? tls_items : no_items,
 		MHD_OPTION_END);
 	if (!daemon->handle)
@@ -142,7 +142,12 @@ static int start(struct server *server, const struct http_options *options, stru
 	if (r)
 		return r;
 	limits.total = server->limit = connection_limit(options->limits.total);
-	r = connections_new(&limits, &server->connections);
+	r = connections_new(&limits, &server->registry.connections);
+	/* A crowd at the registry must not take the place of who looks how it is. */
+	limits.total = MONITOR_CONNECTIONS;
+	limits.per_address = MONITOR_CONNECTIONS;
+	if (!r && options->metrics_listen)
+		r = connections_new(&limits, &server->monitor.connections);
 	if (!r)
 		r = workers_new((unsigned int)options->n_workers, &server->workers);
 	if (r)
@@ -169,7 +174,8 @@ static void free_server(struct server *server)
 	if (server->monitor.listen_fd >= 0)
 		close(server->monitor.listen_fd);
 	workers_free(server->workers);
-	connections_free(server->connections);
+	connections_free(server->registry.connections);
+	connections_free(server->monitor.connections);
 	free(server);
 }
 
@@ -186,6 +192,7 @@ int server_start(const struct http_options *options, struct services *services, 
 	server->tls = options->tls;
 	server->registry.listen_fd = server->monitor.listen_fd = -1;
 	server->monitor.is_monitor = true;
+	server->has_monitor = options->metrics_listen != NULL;
 	r = start(server, options, problem);
 	if (r) {
 		free_server(server);
@@ -208,13 +215,13 @@ void server_configure(struct server *server, const struct http_options *options)
 
 	if (limits.total > server->limit)
 		limits.total = server->limit;
-	connections_set_limits(server->connections, &limits);
+	connections_set_limits(server->registry.connections, &limits);
 	server->access_log = options->access_log;
 }
 
 struct connections *server_connections(struct server *server)
 {
-	return server->connections;
+	return server->registry.connections;
 }
 
 unsigned int server_jobs(const struct server *server)
@@ -261,7 +268,7 @@ void server_stop(struct server *server, int64_t drain_ms)
 		shutdown(fd, SHUT_RD);
 		server->registry.listen_fd = fd;
 	}
-	while (connections_drain(server->connections) && now_ms() < until)
+	while (connections_drain(server->registry.connections) && now_ms() < until)
 		nap();
 	/* A suspended connection would be an error now: let the workers end their jobs. */
 	server->closing = true;

@@ -47,8 +47,6 @@ void *http_on_target(void *cls, const char *target, struct MHD_Connection *conne
 	struct server *server = daemon->server;
 	struct request *request;
 
-	if (strlen(target) > TARGET_MAX)
-		return NULL;
 	request = calloc(1, sizeof(*request));
 	if (!request)
 		return NULL;
@@ -59,8 +57,9 @@ void *http_on_target(void *cls, const char *target, struct MHD_Connection *conne
 	request->entry = connections_find(connection);
 	request->start_us = now_us();
 	request->method_name = "?";
-	request->target = strdup(target);
-	request->parsed = strdup(target);
+	request->is_too_long = strlen(target) > TARGET_MAX;
+	request->target = strndup(target, TARGET_MAX);
+	request->parsed = strndup(target, TARGET_MAX);
 	if (!request->target || !request->parsed) {
 		free(request->target);
 		free(request->parsed);
@@ -107,8 +106,10 @@ void http_on_completed(void *cls, struct MHD_Connection *connection, void **stat
 	*state = NULL;
 	if (!request)
 		return;
-	if (request->stage != STAGE_ANSWERED)
-		request->status = 499; /* the client went away */
+	if (request->stage != STAGE_ANSWERED) /* the watchdog, or the client went away */
+		request->status = connection_is_cut(request->entry) ? 408 : 499;
+	if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
+		request->answer_bytes = UINT64_MAX; /* how many went out nobody knows */
 	if (server->access_log)
 		log_access(request);
 	metrics_count_request(&(struct metrics_request){
@@ -207,15 +208,21 @@ static void find_operation(struct request *request, const char *method_name)
 	enum api_error error;
 	const char *why;
 	char allow[64];
-	int r = route_parse(request->parsed, &request->route, &error, &why);
+	int r;
 
+	if (request->is_too_long) {
+		reply_error_status(request, API_UNSUPPORTED, 414,
+				   "the request's target is longer than %d bytes", TARGET_MAX);
+		return;
+	}
+	r = route_parse(request->parsed, &request->route, &error, &why);
 	for (size_t i = 0; i < ARRAY_SIZE(methods); i++) {
 		if (strcmp(methods[i].name, method_name))
 			continue;
 		request->method = methods[i].method;
 		request->method_name = methods[i].name;
 	}
-	if (!r && request->server->monitor.handle &&
+	if (!r && request->server->has_monitor &&
 	    route_is_monitor(&request->route) != request->on_monitor) {
 		r = -ENOENT;
 		error = API_UNSUPPORTED;
@@ -281,7 +288,7 @@ static bool is_welcome(struct request *request)
 		reply_error(request, API_TOOMANYREQUESTS,
 			    "too many connections from your address, close some or try again");
 	reply_header(request, "Connection", "close");
-	connections_count_refused(request->server->connections);
+	connections_count_refused(request->entry);
 	return false;
 }
 

@@ -10,7 +10,8 @@ struct http_daemon {
 	struct server *server;
 	struct MHD_Daemon *handle; /* NULL: not in use */
 	bool is_monitor;	   /* for /metrics and the like only */
-	int listen_fd;		   /* -1 while the library has it */
+	struct connections *connections;
+	int listen_fd; /* -1 while the library has it */
 	char address[ADDRESS_TEXT_SIZE];
 };
 
@@ -19,8 +20,8 @@ struct server {
 	struct http_daemon monitor; /* where configured; then it alone answers those */
 	struct services *services;
 	struct workers *workers;
-	struct connections *connections;
-	uint64_t limit; /* of connections, by what the system allows */
+	bool has_monitor;
+	uint64_t limit; /* of the registry's connections, by what the system allows */
 	atomic_bool access_log;
 	atomic_bool draining; /* each connection ends with its answer */
 	struct tls *tls;      /* borrowed; may be NULL */

@@ -271,6 +271,31 @@ static int list_rows(struct index *index, MDB_cursor *cursor, enum index_table t
 	return r && r != MDB_NOTFOUND ? index_error(index, r) : 0;
 }
 
+int index_has(struct index *index, enum index_table table, const char *repository, const char *name,
+	      const struct digest *a, const struct digest *b)
+{
+	struct key key;
+	MDB_val k, v;
+	MDB_txn *txn;
+	int r;
+
+	key_make(&key, table, repository, name, a, b);
+	k = (MDB_val){ .mv_size = key.len, .mv_data = key.bytes };
+	pthread_rwlock_rdlock(&index->map_lock);
+	if (!index->env || index->damaged) {
+		pthread_rwlock_unlock(&index->map_lock);
+		return -EUCLEAN;
+	}
+	r = mdb_txn_begin(index->env, NULL, MDB_RDONLY, &txn);
+	if (!r) {
+		r = mdb_get(txn, index->tables[table], &k, &v);
+		mdb_txn_abort(txn);
+	}
+	r = !r ? 1 : r == MDB_NOTFOUND ? 0 : index_error(index, r);
+	pthread_rwlock_unlock(&index->map_lock);
+	return r;
+}
+
 int index_list(struct index *index, enum index_table table, const char *repository,
 	       const struct digest *subject, const char *after,
 	       int (*visit)(void *context, const struct index_row *row), void *context)

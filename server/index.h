@@ -94,6 +94,13 @@ int index_put(struct index_txn *txn, enum index_table table, const char *reposit
 int index_delete(struct index_txn *txn, enum index_table table, const char *repository,
 		 const char *name, const struct digest *a, const struct digest *b) must_check;
 
+/**
+ * index_has() - is there that row? Arguments as those of index_put().
+ * Return: 1, 0, or negative errno.
+ */
+int index_has(struct index *index, enum index_table table, const char *repository, const char *name,
+	      const struct digest *a, const struct digest *b) must_check;
+
 /** index_clear_repository() - drop every row of it, in all tables. */
 int index_clear_repository(struct index_txn *txn, const char *repository) must_check;
 

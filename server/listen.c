@@ -72,6 +72,28 @@ static int try_address(const struct addrinfo *info)
 	return r;
 }
 
+/* @host, @port: point into @copy, which is changed. */
+static int parse(const char *text, char *copy, const char **host, const char **port,
+		 struct problem *problem)
+{
+	if (!copy)
+		return -ENOMEM;
+	if (split(copy, host, port))
+		return 0;
+	return problem_set(problem, -EINVAL,
+			   "'%s' is not HOST:PORT, as in 127.0.0.1:5000, [::1]:5000 or :5000 for "
+			   "every address",
+			   text);
+}
+
+int listen_check(const char *text, struct problem *problem)
+{
+	cleanup_free char *copy = strdup(text);
+	const char *host, *port;
+
+	return parse(text, copy, &host, &port, problem);
+}
+
 int listen_open(const char *text, char actual[static ADDRESS_TEXT_SIZE], struct problem *problem)
 {
 	struct addrinfo hints = { .ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM };
@@ -80,15 +102,10 @@ int listen_open(const char *text, char actual[static ADDRESS_TEXT_SIZE], struct 
 	socklen_t len = sizeof(address);
 	cleanup_free char *copy = strdup(text);
 	const char *host, *port;
-	int fd = -EADDRNOTAVAIL, r;
+	int fd = -EADDRNOTAVAIL, r = parse(text, copy, &host, &port, problem);
 
-	if (!copy)
-		return -ENOMEM;
-	if (!split(copy, &host, &port))
-		return problem_set(problem, -EINVAL,
-				   "'%s' is not HOST:PORT, as in 127.0.0.1:5000, [::1]:5000 or "
-				   ":5000 for every address",
-				   text);
+	if (r)
+		return r;
 	r = getaddrinfo(host, port, &hints, &list);
 	if (r)
 		return problem_set(problem, -EADDRNOTAVAIL, "%s: %s", text, gai_strerror(r));

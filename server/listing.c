@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Serves the listings: tags (end-8), _catalog (a reserved extension that every registry
- * has) and referrers (end-12). They come from the index, in pages.
+ * has) and referrers (end-12). They come from the index, in pages. On workers: what rights hide, or
+ * a filter leaves out, makes a page as long to find as the listing is.
  */
 #include <string.h>
 
@@ -12,7 +13,7 @@
 #include "server/manifest.h"
 #include "server/operations.h"
 
-enum { REFERRERS_BYTES_MAX = 4 * 1024 * 1024 };
+enum { REFERRERS_BYTES_MAX = 4 * 1024 * 1024, TYPE_FILTER_MAX = 255 };
 
 struct page {
 	json_t *names; /* owned by the answer */
@@ -75,16 +76,39 @@ static void reply_json(struct request *request, const char *content_type, json_t
 }
 
 /* Names and digests need no escapes in a query but for ":", which is allowed there. */
-static void add_next_link(struct request *request, const struct page *page, const char *path,
-			  bool with_n)
+static void add_next_link(struct request *request, const struct page *page, const char *path)
 {
-	if (!page->more)
-		return;
-	if (with_n)
+	if (page->more)
 		reply_header(request, "Link", "<%s?n=%zu&last=%s>; rel=\"next\"", path, page->max,
 			     page->last);
-	else
-		reply_header(request, "Link", "<%s?last=%s>; rel=\"next\"", path, page->last);
+}
+
+/* A media type as a client sent it, decoded: everything but letters and digits is escaped again. */
+static void escape_type(const char *type, char out[static 3 * TYPE_FILTER_MAX + 1])
+{
+	static const char plain[] =
+		"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	size_t len = 0;
+
+	for (; *type; type++) {
+		if (strchr(plain, *type))
+			out[len++] = *type;
+		else
+			len += (size_t)snprintf(out + len, 4, "%%%02X", (unsigned char)*type);
+	}
+	out[len] = '\0';
+}
+
+static void add_next_referrers(struct request *request, const struct page *page, const char *path)
+{
+	char type[3 * TYPE_FILTER_MAX + 1] = "";
+
+	if (!page->more)
+		return;
+	if (page->type)
+		escape_type(page->type, type);
+	reply_header(request, "Link", "<%s?%s%s%slast=%s>; rel=\"next\"", path,
+		     page->type ? "artifactType=" : "", type, page->type ? "&" : "", page->last);
 }
 
 static bool fill_page(struct request *request, enum index_table table, const char *repository,
@@ -106,7 +130,7 @@ static bool fill_page(struct request *request, enum index_table table, const cha
 	return false;
 }
 
-void tags_begin(struct request *request)
+void tags_finish(struct request *request)
 {
 	const char *repository = request->route.repository;
 	char path[REPOSITORY_MAX + 32];
@@ -122,10 +146,10 @@ void tags_begin(struct request *request)
 	reply_json(request, "application/json",
 		   json_pack("{s:s,s:o}", "name", repository, "tags", page.names));
 	snprintf(path, sizeof(path), "/v2/%s/tags/list", repository);
-	add_next_link(request, &page, path, true);
+	add_next_link(request, &page, path);
 }
 
-void catalog_begin(struct request *request)
+void catalog_finish(struct request *request)
 {
 	struct page page = { .hides = request_sees_all(request) ? NULL : request };
 
@@ -133,7 +157,7 @@ void catalog_begin(struct request *request)
 	    !fill_page(request, INDEX_REPOSITORIES, NULL, &page))
 		return;
 	reply_json(request, "application/json", json_pack("{s:o}", "repositories", page.names));
-	add_next_link(request, &page, "/v2/_catalog", true);
+	add_next_link(request, &page, "/v2/_catalog");
 }
 
 static int add_referrer(void *context, const struct index_row *row)
@@ -161,28 +185,23 @@ static int add_referrer(void *context, const struct index_row *row)
 	return json_array_append_new(page->names, value) ? -ENOMEM : 0;
 }
 
-/* Does the index list it already, since the manifest itself names this subject? */
-static bool is_listed(const struct request *request, const struct digest *digest)
-{
-	cleanup_manifest_record struct manifest_record record = { .media_type = NULL };
-
-	return !manifest_record_load(request->services->store, request->route.repository, digest,
-				     &record) &&
-	       record.has_subject && digest_equal(&record.subject, &request->route.digest);
-}
-
+/* Those that the index lists already, since the manifest itself names the subject, are left out. */
 static int add_tagged(const struct request *request, struct page *page,
 		      const struct oci_document *document, const json_t *manifests)
 {
 	for (size_t i = 0; i < document->n_entries; i++) {
 		json_t *value = json_array_get(manifests, i);
 		const char *type = json_get_string(value, "artifactType");
+		int r;
 
-		if ((page->type && (!type || strcmp(type, page->type))) ||
-		    is_listed(request, &document->entries[i].digest))
+		if (page->type && (!type || strcmp(type, page->type)))
 			continue;
-		if (json_array_append(page->names, value))
-			return -ENOMEM;
+		r = index_has(request->services->index, INDEX_REFERRERS, request->route.repository,
+			      NULL, &request->route.digest, &document->entries[i].digest);
+		if (r == 0)
+			r = json_array_append(page->names, value) ? -ENOMEM : 0;
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }
@@ -215,13 +234,19 @@ static int add_by_tag(const struct request *request, struct page *page)
 }
 
 /* Always an index, also for a repository or a subject that was never pushed. */
-void referrers_begin(struct request *request)
+void referrers_finish(struct request *request)
 {
 	const char *after = route_query(&request->route, "last");
 	struct page page = { .type = route_query(&request->route, "artifactType") };
 	char path[REPOSITORY_MAX + DIGEST_TEXT_SIZE + 32], text[DIGEST_TEXT_SIZE];
 	int r;
 
+	if (page.type && strlen(page.type) > TYPE_FILTER_MAX) {
+		reply_error_status(request, API_UNSUPPORTED, 400,
+				   "artifactType: a media type has %d characters at most",
+				   TYPE_FILTER_MAX);
+		return;
+	}
 	if (!index_answers(request))
 		return;
 	page.names = json_array();
@@ -246,5 +271,5 @@ void referrers_begin(struct request *request)
 		reply_header(request, "OCI-Filters-Applied", "artifactType");
 	snprintf(path, sizeof(path), "/v2/%s/referrers/%s", request->route.repository,
 		 digest_format(&request->route.digest, text));
-	add_next_link(request, &page, path, false);
+	add_next_referrers(request, &page, path);
 }

@@ -267,6 +267,8 @@ static void put_manifest(struct request *request, const struct oci_document *doc
 	if (!request->route.has_digest)
 		tags[change.n_tags++] = request->route.tag;
 	r = manifest_record_make(document, digest, request->body_len, &record);
+	if (!r && !store_has_room(store, request->body_len))
+		r = -ENOSPC;
 	if (!r)
 		r = store_publish_bytes(store, digest, request->body, request->body_len);
 	if (!r)

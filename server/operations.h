@@ -16,7 +16,7 @@ void upload_patch_finish(struct request *request);
 void upload_put_begin(struct request *request);
 void upload_put_finish(struct request *request);
 void upload_body(struct request *request, const char *bytes, size_t len);
-void upload_get_begin(struct request *request);
+void upload_get_finish(struct request *request);
 void upload_delete_finish(struct request *request);
 void upload_end(struct request *request);
 
@@ -31,9 +31,9 @@ void metrics_begin(struct request *request);
 void health_begin(struct request *request);
 void ready_begin(struct request *request);
 
-void tags_begin(struct request *request);
-void catalog_begin(struct request *request);
-void referrers_begin(struct request *request);
+void tags_finish(struct request *request);
+void catalog_finish(struct request *request);
+void referrers_finish(struct request *request);
 
 /** operation_find() - NULL when the endpoint does not know the method. */
 const struct operation *operation_find(enum endpoint endpoint, enum method method);

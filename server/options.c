@@ -7,6 +7,8 @@
 
 #include "config.h"
 #include "lib/config.h"
+#include "lib/reference.h"
+#include "server/listen.h"
 
 #define CONFIG_DEFAULT SYSCONFDIR "/intinode/intinode-serve.conf"
 
@@ -254,12 +256,32 @@ static bool is_quotable(const char *text)
 	return true;
 }
 
+static int check_addresses(const struct options *out, struct problem *problem)
+{
+	size_t len = strlen(out->namespace);
+	int r = listen_check(out->listen, problem);
+
+	if (r)
+		return problem_prefix(problem, r, "[server] listen");
+	r = out->metrics_listen ? listen_check(out->metrics_listen, problem) : 0;
+	if (r)
+		return problem_prefix(problem, r, "[server] metrics-listen");
+	if (len && !host_is_valid(out->namespace, len))
+		return problem_set(problem, -EINVAL,
+				   "[server] namespace: '%s' is not HOST or HOST:PORT",
+				   out->namespace);
+	return 0;
+}
+
 /* What follows from the strings. */
 static int finish(struct options *out, struct problem *problem)
 {
 	static const char *const clients[] = { "none", "optional", "required" };
 	size_t i = 0;
+	int r = check_addresses(out, problem);
 
+	if (r)
+		return r;
 	out->http.listen = out->listen;
 	out->http.metrics_listen = out->metrics_listen;
 	while (i < ARRAY_SIZE(clients) && strcmp(clients[i], out->tls_client))
@@ -330,6 +352,14 @@ static const char *const live_keys[] = {
 	"limits body-memory",
 	"quota total",
 	"uploads expire",
+	"auth htpasswd",
+	"auth realm",
+	"auth token-realm",
+	"auth token-service",
+	"auth token-issuer",
+	"auth token-keys",
+	"tls certificate",
+	"tls key",
 };
 
 static bool is_live(const struct config_option *option)

@@ -109,8 +109,9 @@ struct request {
 	char *target;			   /* owned: as it came, for the log */
 	char *parsed;			   /* owned: route points into it */
 	struct route route;
-	bool on_monitor; /* came to the address for metrics and health */
-	bool is_routed;	 /* the route is one */
+	bool on_monitor;  /* came to the address for metrics and health */
+	bool is_routed;	  /* the route is one */
+	bool is_too_long; /* the target, and cut */
 	enum method method;
 	const char *method_name;
 	const struct operation *operation; /* NULL: none fits */
@@ -122,7 +123,8 @@ struct request {
 	uint64_t length;   /* Content-Length */
 	uint64_t received; /* of the body; while draining: dropped */
 	uint64_t drain_max;
-	uint64_t body_bytes; /* all that came */
+	uint64_t body_bytes;  /* all that came */
+	uint64_t range_bytes; /* what Content-Range says will come; 0: nothing is said */
 	/* The body, as far as it is collected. */
 	char *body; /* owned */
 	size_t body_len, body_size;

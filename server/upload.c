@@ -12,6 +12,9 @@
 
 #include "server/quota.h"
 
+/* A mount that found nothing leaves an empty session; where there are too many, old ones go. */
+enum { FORGOTTEN_MS = 60 * 1000 };
+
 static unsigned int bucket_of(const char *id)
 {
 	unsigned int value = 0;
@@ -57,23 +60,6 @@ static void upload_destroy(struct upload *upload)
 	free(upload);
 }
 
-static int insert(struct uploads *uploads, struct upload *upload)
-{
-	unsigned int bucket = bucket_of(upload->id);
-	int r = 0;
-
-	pthread_mutex_lock(&uploads->lock);
-	if (uploads->n >= UPLOADS_MAX) {
-		r = -EAGAIN;
-	} else {
-		upload->next = uploads->buckets[bucket];
-		uploads->buckets[bucket] = upload;
-		uploads->n++;
-	}
-	pthread_mutex_unlock(&uploads->lock);
-	return r;
-}
-
 /* Under lock. */
 static void remove_locked(struct uploads *uploads, struct upload *upload)
 {
@@ -85,6 +71,46 @@ static void remove_locked(struct uploads *uploads, struct upload *upload)
 		*p = upload->next;
 		uploads->n--;
 	}
+}
+
+/* Under lock: the session without data that nobody has used for longest; or NULL. */
+static struct upload *take_forgotten(struct uploads *uploads)
+{
+	int64_t before = now_ms() - FORGOTTEN_MS;
+	struct upload *oldest = NULL;
+
+	for (size_t i = 0; i < BUCKETS; i++) {
+		for (struct upload *upload = uploads->buckets[i]; upload; upload = upload->next) {
+			if (!upload->busy && !upload->on_disk && upload->used_ms < before &&
+			    (!oldest || upload->used_ms < oldest->used_ms))
+				oldest = upload;
+		}
+	}
+	if (oldest)
+		remove_locked(uploads, oldest);
+	return oldest;
+}
+
+static int insert(struct uploads *uploads, struct upload *upload)
+{
+	unsigned int bucket = bucket_of(upload->id);
+	struct upload *forgotten = NULL;
+	int r = 0;
+
+	pthread_mutex_lock(&uploads->lock);
+	if (uploads->n >= UPLOADS_MAX)
+		forgotten = take_forgotten(uploads);
+	if (uploads->n >= UPLOADS_MAX) {
+		r = -EAGAIN;
+	} else {
+		upload->next = uploads->buckets[bucket];
+		uploads->buckets[bucket] = upload;
+		uploads->n++;
+	}
+	pthread_mutex_unlock(&uploads->lock);
+	if (forgotten)
+		upload_destroy(forgotten);
+	return r;
 }
 
 /* What a crash left that belongs to no session: a copy half made, a name without data. */
@@ -131,7 +157,8 @@ static int adopt(struct uploads *uploads, const char *name)
 	if (!upload)
 		return -ENOMEM;
 	memcpy(upload->id, name, UPLOAD_ID_LEN + 1);
-	upload->listed = upload->on_disk = upload->name_synced = true;
+	/* store_open() has synced what it found. */
+	upload->listed = upload->on_disk = upload->name_synced = upload->data_synced = true;
 	upload->size_bytes = (uint64_t)st.st_size;
 	if (st.st_mtim.tv_sec < store_now())
 		upload->used_ms -= (store_now() - st.st_mtim.tv_sec) * 1000;

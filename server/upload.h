@@ -16,7 +16,8 @@ struct upload;
 struct uploads;
 
 enum {
-	UPLOADS_MAX = 10000, /* sessions in memory and on disk */
+	/* Sessions in memory and on disk; at that, those without data make room after a minute. */
+	UPLOADS_MAX = 10000,
 };
 
 /** uploads_new() - reads which sessions STORE/uploads holds. @store is borrowed. */
@@ -77,7 +78,8 @@ int upload_append(struct upload *upload, const void *bytes, size_t len, bool kee
 		  enum digest_algorithm algorithm) must_check;
 
 /**
- * upload_sync() - what was appended to the session file is on disk when this returns 0.
+ * upload_sync() - what was appended to the session file, by whatever request, is on disk when this
+ * returns 0.
  * When it fails the session has no data any more. Blocks; worker.
  */
 int upload_sync(struct upload *upload) must_check;

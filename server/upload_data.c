@@ -89,6 +89,7 @@ int upload_append(struct upload *upload, const void *bytes, size_t len, bool kee
 		return r;
 	}
 	upload->size_bytes += len;
+	upload->data_synced = false;
 	if (upload->follower)
 		follower_feed(upload->follower, upload->temp.fd, upload->size_bytes);
 	return 0;
@@ -99,10 +100,14 @@ int upload_sync(struct upload *upload)
 	int dirfd = upload->uploads->store->uploads_fd, r = 0;
 	char path[NAME_SIZE];
 
-	if (!upload->on_disk || upload->temp.fd < 0) /* no data came */
+	if (!upload->on_disk || (upload->data_synced && upload->name_synced))
 		return 0;
+	r = open_data(upload, true, upload->expected); /* a request before this one was cut */
+	if (r)
+		return r;
 	if (fdatasync(upload->temp.fd))
 		r = -errno;
+	upload->data_synced = !r;
 	if (!r && !upload->name_synced) {
 		cleanup_close int fd = -1;
 

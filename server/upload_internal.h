@@ -17,6 +17,7 @@ struct upload {
 	bool busy; /* under lock */
 	bool on_disk;
 	bool name_synced;	   /* the session's file names are on disk */
+	bool data_synced;	   /* and its data */
 	struct store_temp temp;	   /* owned; fd -1: not open */
 	bool has_temp;		   /* data is in temp, not in the session file */
 	uint64_t size_bytes;	   /* stored */

@@ -83,7 +83,7 @@ static void log_access(struct request *request)
 {
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-	char address[ADDRESS_TEXT_SIZE] = "-", target[1024], bytes[24] = "-";
+	char address[ADDRESS_TEXT_SIZE] = "-", target[768], bytes[24] = "-";
 	int64_t us = now_us() - request->start_us;
 
 	if (info)
@@ -210,18 +210,18 @@ static void find_operation(struct request *request, const char *method_name)
 	char allow[64];
 	int r;
 
-	if (request->is_too_long) {
-		reply_error_status(request, API_UNSUPPORTED, 414,
-				   "the request's target is longer than %d bytes", TARGET_MAX);
-		return;
-	}
-	r = route_parse(request->parsed, &request->route, &error, &why);
 	for (size_t i = 0; i < ARRAY_SIZE(methods); i++) {
 		if (strcmp(methods[i].name, method_name))
 			continue;
 		request->method = methods[i].method;
 		request->method_name = methods[i].name;
 	}
+	if (request->is_too_long) {
+		reply_error_status(request, API_UNSUPPORTED, 414,
+				   "the request's target is longer than %d bytes", TARGET_MAX);
+		return;
+	}
+	r = route_parse(request->parsed, &request->route, &error, &why);
 	if (!r && request->server->has_monitor &&
 	    route_is_monitor(&request->route) != request->on_monitor) {
 		r = -ENOENT;

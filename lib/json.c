@@ -7,13 +7,13 @@
 #include "lib/log.h"
 
 /*
- * jansson recurses up to 2,048 levels and its limit is fixed at build time, so depth is
- * counted over the text before it is parsed.
+ * jansson recurses up to 2,048 levels and its limit is fixed at build time, and it has none of
+ * values: so both are counted over the text before it is parsed.
  */
-static bool depth_is_fine(const char *text, size_t len)
+static int check_limits(const char *text, size_t len, struct problem *problem)
 {
+	unsigned int depth = 0, n_containers = 0, n_commas = 0;
 	bool in_string = false;
-	unsigned int depth = 0;
 
 	for (size_t i = 0; i < len; i++) {
 		char c = text[i];
@@ -25,24 +25,33 @@ static bool depth_is_fine(const char *text, size_t len)
 				in_string = false;
 		} else if (c == '"') {
 			in_string = true;
+		} else if (c == ',') {
+			n_commas++;
 		} else if (c == '{' || c == '[') {
+			n_containers++;
 			if (++depth > JSON_DEPTH_MAX)
-				return false;
+				return problem_set(problem, -EBADMSG,
+						   "JSON nested deeper than %d levels",
+						   JSON_DEPTH_MAX);
 		} else if ((c == '}' || c == ']') && depth > 0) {
 			depth--;
 		}
 	}
-	return true;
+	if (n_containers > JSON_CONTAINERS_MAX || n_commas > JSON_VALUES_MAX)
+		return problem_set(problem, -EBADMSG,
+				   "JSON of more than %d values, or %d objects and arrays",
+				   JSON_VALUES_MAX, JSON_CONTAINERS_MAX);
+	return 0;
 }
 
 int json_parse(const char *text, size_t len, json_t **out, struct problem *problem)
 {
 	json_error_t error;
 	json_t *value;
+	int r = check_limits(text, len, problem);
 
-	if (!depth_is_fine(text, len))
-		return problem_set(problem, -EBADMSG, "JSON nested deeper than %d levels",
-				   JSON_DEPTH_MAX);
+	if (r)
+		return r;
 	value = json_loadb(text, len, JSON_REJECT_DUPLICATES, &error);
 	if (!value) {
 		char shown[JSON_ERROR_TEXT_LENGTH * 2];

@@ -17,11 +17,15 @@ static inline void cleanup_jsonp(json_t **value)
 
 struct problem;
 
-enum { JSON_DEPTH_MAX = 32 };
+/*
+ * A value of three bytes of text takes some 200 bytes of memory. As many as stand in a manifest of
+ * 4 MiB are taken, and no more: of each descriptor one object, or two, and its members.
+ */
+enum { JSON_DEPTH_MAX = 32, JSON_CONTAINERS_MAX = 120000, JSON_VALUES_MAX = 400000 };
 
 /**
- * json_parse() - strict: one value, no trailing bytes, no duplicate keys, depth at most
- * JSON_DEPTH_MAX. Untrusted input is fine; the caller bounds @len.
+ * json_parse() - strict: one value, no trailing bytes, no duplicate keys, within the limits above.
+ * Untrusted input is fine; the caller bounds @len.
  * Return: 0, -EBADMSG (not such JSON; @problem says where) or -ENOMEM. *@out is owned.
  */
 int json_parse(const char *text, size_t len, json_t **out, struct problem *problem) must_check;

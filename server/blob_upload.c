@@ -78,15 +78,25 @@ static bool read_algorithm(struct request *request, enum digest_algorithm *out)
 	return false;
 }
 
+/* Does the repository have it, and is what comes as long? */
+static bool is_push_again(const struct request *request)
+{
+	const struct store *store = request->services->store;
+	cleanup_blob struct blob blob = { .fd = -1 };
+
+	return request->has_digest && request->has_length &&
+	       store_has_link(store, request->route.repository, STORE_LAYERS, &request->digest) &&
+	       !store_open_blob(store, &request->digest, &blob) &&
+	       blob.size_bytes == request->length;
+}
+
 /* Room in the quota for @bytes more; a blob that the repository has costs nothing. */
 static int hold(struct request *request, uint64_t bytes, bool may_block)
 {
 	struct problem problem = { "" };
 	int r;
 
-	if (request->has_digest &&
-	    store_has_link(request->services->store, request->route.repository, STORE_LAYERS,
-			   &request->digest))
+	if (is_push_again(request))
 		return 0;
 	r = upload_hold(request->upload, bytes, may_block, &problem);
 	if (r == -EDQUOT)

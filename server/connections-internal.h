@@ -47,6 +47,8 @@ struct connections {
 	pthread_mutex_t address_lock;
 	struct address *addresses[ADDRESS_BUCKETS]; /* under address_lock */
 	atomic_uint n;
+	atomic_int_least64_t counted_ms; /* when states were counted */
+	atomic_uint_least64_t states[CONNECTION_STATES];
 	atomic_uint_least64_t cuts[CUT_REASONS], refused;
 	/* struct connection_limits, each by itself: they change while others read them. */
 	atomic_uint_least64_t total, per_address, header_timeout_s, min_rate, rate_window_s;

@@ -15,7 +15,10 @@
 
 #include "server/connections-internal.h"
 
-enum { DRAIN_GRACE_MS = 1000 }; /* for a request that is on its way */
+enum {
+	DRAIN_GRACE_MS = 1000, /* for a request that is on its way */
+	COUNT_AGE_MS = 20,
+};
 
 static void address_key(const struct sockaddr *address, unsigned char key[static 16])
 {
@@ -246,10 +249,10 @@ unsigned int connections_drain(struct connections *connections)
 	return connections->n;
 }
 
-void connections_count(struct connections *connections, uint64_t states[static CONNECTION_STATES],
-		       uint64_t cuts[static CUT_REASONS])
+static void count_states(struct connections *connections)
 {
-	memset(states, 0, CONNECTION_STATES * sizeof(*states));
+	uint64_t states[CONNECTION_STATES] = { 0 };
+
 	for (unsigned int i = 0; i < CONNECTION_SHARDS; i++) {
 		struct shard *shard = &connections->shards[i];
 
@@ -258,8 +261,24 @@ void connections_count(struct connections *connections, uint64_t states[static C
 			states[c->state]++;
 		pthread_mutex_unlock(&shard->lock);
 	}
-	for (unsigned int i = 0; i < CUT_REASONS; i++)
-		cuts[i] = connections->cuts[i];
+	for (unsigned int i = 0; i < CONNECTION_STATES; i++)
+		connections->states[i] = states[i];
+}
+
+uint64_t connections_count(struct connections *connections, enum connection_state state)
+{
+	int64_t before = connections->counted_ms, now = now_ms();
+
+	/* Who asks for one of them asks for all, one by one: they are counted once. */
+	if (now - before > COUNT_AGE_MS &&
+	    atomic_compare_exchange_strong(&connections->counted_ms, &before, now))
+		count_states(connections);
+	return connections->states[state];
+}
+
+uint64_t connections_cuts(const struct connections *connections, enum connection_cut why)
+{
+	return connections->cuts[why];
 }
 
 bool connection_is_cut(const struct connection *connection)

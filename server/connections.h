@@ -86,9 +86,11 @@ enum connection_verdict connection_verdict(const struct connection *connection);
  */
 unsigned int connections_drain(struct connections *connections);
 
-/** connections_count() - how many are in each state, and how many were cut for which reason. */
-void connections_count(struct connections *connections, uint64_t states[static CONNECTION_STATES],
-		       uint64_t cuts[static CUT_REASONS]);
+/** connections_count() - how many are in @state, or were a moment ago. */
+uint64_t connections_count(struct connections *connections, enum connection_state state);
+
+/** connections_cuts() - how many the watchdog has shut down for that reason. */
+uint64_t connections_cuts(const struct connections *connections, enum connection_cut why);
 
 /** connection_is_cut() - was it shut down by the watchdog? */
 bool connection_is_cut(const struct connection *connection);

@@ -69,6 +69,11 @@ void *http_on_target(void *cls, const char *target, struct MHD_Connection *conne
 	return request;
 }
 
+int64_t request_age_ms(const struct request *request)
+{
+	return (now_us() - request->start_us) / 1000;
+}
+
 static void end_operation(struct request *request)
 {
 	const struct operation *operation = request->operation;

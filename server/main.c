@@ -250,9 +250,10 @@ static void reload(struct program *program)
 
 static void wait_for_end(struct program *program, const sigset_t *signals)
 {
-	static const struct timespec period = { .tv_sec = HOUSEKEEPING_S };
-
 	for (;;) {
+		uint64_t ttl_s = program->options.upload_ttl_s;
+		struct timespec period = { .tv_sec = ttl_s < HOUSEKEEPING_S ? (time_t)ttl_s
+									    : HOUSEKEEPING_S };
 		int got = sigtimedwait(signals, NULL, &period);
 
 		if (got == SIGTERM || got == SIGINT)

@@ -10,6 +10,9 @@
 #include "server/operations.h"
 #include "server/quota.h"
 
+/* What is collected in memory others wait for: it may not come at a trickle. */
+enum { BODY_DEADLINE_MS = 60 * 1000 };
+
 static void manifest_unknown(struct request *request)
 {
 	char text[DIGEST_TEXT_SIZE];
@@ -157,12 +160,22 @@ void manifest_put_begin(struct request *request)
 
 void manifest_put_body(struct request *request, const char *bytes, size_t len)
 {
-	int r = request_collect(request, bytes, len, MANIFEST_SIZE_MAX);
+	int r;
 
+	if (request_age_ms(request) > BODY_DEADLINE_MS) {
+		reply_error_status(request, API_UNAVAILABLE, 408,
+				   "a manifest must be here within %d s", BODY_DEADLINE_MS / 1000);
+		request_drop_body(request);
+		return;
+	}
+	r = request_collect(request, bytes, len, MANIFEST_SIZE_MAX);
+	if (!r)
+		return;
 	if (r == -EFBIG)
 		too_large(request);
-	else if (r)
+	else
 		reply_failure(request, r, "manifest");
+	request_drop_body(request);
 }
 
 struct change {

@@ -12,31 +12,15 @@
 #include "server/operations.h"
 #include "server/packer.h"
 
-static uint64_t read_states(void *context, enum connection_state state)
-{
-	uint64_t states[CONNECTION_STATES], cuts[CUT_REASONS];
-
-	connections_count(server_connections(context), states, cuts);
-	return states[state];
-}
-
-static uint64_t read_cuts(void *context, enum connection_cut why)
-{
-	uint64_t states[CONNECTION_STATES], cuts[CUT_REASONS];
-
-	connections_count(server_connections(context), states, cuts);
-	return cuts[why];
-}
-
-#define STATE_READER(name_, state_)                  \
-	static uint64_t name_(void *context)         \
-	{                                            \
-		return read_states(context, state_); \
+#define STATE_READER(name_, state_)                                            \
+	static uint64_t name_(void *context)                                   \
+	{                                                                      \
+		return connections_count(server_connections(context), state_); \
 	}
-#define CUT_READER(name_, why_)                  \
-	static uint64_t name_(void *context)     \
-	{                                        \
-		return read_cuts(context, why_); \
+#define CUT_READER(name_, why_)                                             \
+	static uint64_t name_(void *context)                                \
+	{                                                                   \
+		return connections_cuts(server_connections(context), why_); \
 	}
 STATE_READER(read_new, CONNECTION_NEW)
 STATE_READER(read_idle, CONNECTION_IDLE)

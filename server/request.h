@@ -161,6 +161,9 @@ bool request_read_framing(struct request *request) must_check;
  */
 int request_collect(struct request *request, const char *bytes, size_t len, size_t max) must_check;
 
+/** request_age_ms() - since its first line was there. */
+int64_t request_age_ms(const struct request *request);
+
 /** request_drop_body() - free the body buffer. */
 void request_drop_body(struct request *request);
 

@@ -6,7 +6,10 @@ trap '_planned=0; _finish' EXIT # these print figures, not TAP
 # figure NAME VALUE UNIT [OPERATOR GOAL]
 figure() {
 	local goal=- verdict=-
-	if [ $# -gt 3 ]; then
+	if ! [[ $2 =~ ^[0-9.]+$ ]]; then
+		set -- "$1" none "${@:3}"
+		verdict=short goal=${*:4}
+	elif [ $# -gt 3 ]; then
 		goal="$4 $5"
 		verdict=$(awk -v v="$2" -v op="$4" -v g="$5" \
 			'BEGIN { print ((op == "<=" ? v + 0 <= g + 0 : op == "<" ? v + 0 < g + 0 : v + 0 >= g + 0) ? "met" : "short") }')

@@ -112,6 +112,13 @@ int open_dir_at(int dirfd, const char *name, DIR **out)
 	return r;
 }
 
+int next_entry(DIR *dir, struct dirent **out)
+{
+	errno = 0;
+	*out = readdir(dir);
+	return *out ? 0 : -errno;
+}
+
 int make_dirs(const char *path, mode_t mode)
 {
 	cleanup_free char *copy = strdup(path);
@@ -215,14 +222,14 @@ static int remove_content(struct removal *removal, DIR *dir, unsigned int level)
 	struct dirent *entry;
 	int r, first = 0;
 
-	while ((entry = readdir(dir))) {
+	while (!(r = next_entry(dir, &entry)) && entry) {
 		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
 			continue;
 		r = remove_entry(removal, dirfd(dir), entry->d_name, level);
 		if (r && !first)
 			first = r;
 	}
-	return first;
+	return first ? first : r;
 }
 
 int remove_tree_at(int parent_fd, const char *name)

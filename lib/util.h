@@ -102,6 +102,12 @@ int read_file_at(int dirfd, const char *path, size_t max_bytes, char **bytesp,
  */
 int open_dir_at(int dirfd, const char *name, DIR **out) must_check;
 
+/**
+ * next_entry() - of @dir. *@out is NULL at its end.
+ * Return: 0 or -errno: readdir() alone does not tell a disk that fails from the end.
+ */
+int next_entry(DIR *dir, struct dirent **out) must_check;
+
 /** make_dirs() - mkdir -p. Return: 0 or negative errno; an existing directory is no error. */
 int make_dirs(const char *path, mode_t mode) must_check;
 

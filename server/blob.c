@@ -139,8 +139,10 @@ static int find_blob(struct request *request, struct blob *blob)
 		r = store_renew_link(store, repository, STORE_LAYERS, digest);
 	/* From a disk that cannot be written nothing goes, either. */
 	if (r != -ENOENT)
-		r = store_has_link(store, repository, STORE_LAYERS, digest) ? 0 : -ENOENT;
-	return r ? r : store_open_blob(store, digest, blob);
+		r = store_has_link(store, repository, STORE_LAYERS, digest);
+	if (r <= 0)
+		return r ? r : -ENOENT;
+	return store_open_blob(store, digest, blob);
 }
 
 static void get_blob(struct request *request)

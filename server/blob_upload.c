@@ -85,7 +85,7 @@ static bool is_push_again(const struct request *request)
 	cleanup_blob struct blob blob = { .fd = -1 };
 
 	return request->has_digest && request->has_length &&
-	       store_has_link(store, request->route.repository, STORE_LAYERS, &request->digest) &&
+	       store_has_link(store, request->route.repository, STORE_LAYERS, &request->digest) > 0 &&
 	       !store_open_blob(store, &request->digest, &blob) &&
 	       blob.size_bytes == request->length;
 }
@@ -223,7 +223,7 @@ static int link_mounted(struct request *request)
 	struct store *store = request->services->store;
 	cleanup_blob struct blob blob = { .fd = -1 };
 	struct problem problem = { "" };
-	bool is_new = !store_has_link(store, repository, STORE_LAYERS, &request->digest);
+	bool is_new = store_has_link(store, repository, STORE_LAYERS, &request->digest) <= 0;
 	/* Its name may have been seen before its publisher has synced it. */
 	int r = store_sync_blob(store, &request->digest);
 
@@ -250,9 +250,10 @@ static void mount(struct request *request)
 	int r;
 
 	/* Knowing a digest is no right to its content: it must be in sight somewhere. */
-	if ((from && *from ? !request_may(request, from, ACTION_PULL) ||
-				     !store_has_link(store, from, STORE_LAYERS, &request->digest)
-			   : !request_sees_all(request)) ||
+	if ((from && *from
+		     ? !request_may(request, from, ACTION_PULL) ||
+			       store_has_link(store, from, STORE_LAYERS, &request->digest) <= 0
+		     : !request_sees_all(request)) ||
 	    store_renew_blob(store, &request->digest)) {
 		/* nothing to mount: the client uploads it */
 		start_session(request, true);

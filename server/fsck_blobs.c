@@ -169,7 +169,7 @@ static int check_shard(struct fsck *fsck, enum digest_algorithm algorithm, unsig
 
 	snprintf(path, sizeof(path), "%s/%02x", digest_algorithm_name(algorithm), shard);
 	r = open_dir_at(fsck->store->blobs_fd, path, &dir);
-	while (!r && (file = readdir(dir))) {
+	while (!r && !(r = next_entry(dir, &file)) && file) {
 		if (!strcmp(file->d_name, ".") || !strcmp(file->d_name, ".."))
 			continue;
 		r = fsck_tick(fsck, "blobs", fsck->report->n_blobs);

@@ -125,7 +125,9 @@ static int visit_repository(void *context, const char *repository)
 	struct compare compare = { .fsck = fsck, .repository = repository };
 	int r = fsck_tick(fsck, "index", fsck->report->n_repositories);
 
-	if (r)
+	if (!r)
+		r = store_has_repository(fsck->store, repository);
+	if (r <= 0) /* one that is not whole was said before */
 		return r;
 	store_lock_repository(fsck->store, repository);
 	r = compare_repository(&compare);

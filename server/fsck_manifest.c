@@ -112,34 +112,50 @@ static int bad_link(struct fsck_repository *repository, int dirfd, const char *f
 			  "the link of this manifest does not say what the manifest is");
 }
 
-/* Only the first: an image that lacks one thing needs to be pushed again anyhow. */
-static const struct digest *first_missing(struct fsck_repository *repository,
-					  const struct oci_document *document)
+static int has_link(struct fsck_repository *repository, enum store_kind kind,
+		    const struct digest *digest)
 {
-	bool is_manifest = document->kind == OCI_KIND_MANIFEST;
+	return store_has_link(repository->fsck->store, repository->name, kind, digest);
+}
+
+/* Return: 1: it is there, or need not be; 0; -errno. */
+static int has_entry(struct fsck_repository *repository, const struct oci_document *document,
+		     const struct oci_descriptor *entry)
+{
+	bool is_index = document->kind == OCI_KIND_INDEX;
 	struct store *store = repository->fsck->store;
-	const char *name = repository->name;
+	int r;
 
-	if (is_manifest && (!store_has_link(store, name, STORE_LAYERS, &document->config.digest) ||
-			    !store_has_blob(store, &document->config.digest)))
-		return &document->config.digest;
-	for (size_t i = 0; i < document->n_entries; i++) {
-		const struct oci_descriptor *entry = &document->entries[i];
+	if (!is_index && manifest_layer_is_foreign(entry))
+		return 1;
+	r = has_link(repository, STORE_LAYERS, &entry->digest);
+	if (!r && is_index)
+		r = has_link(repository, STORE_MANIFESTS, &entry->digest);
+	if (!r && is_index && store->sparse_index)
+		return 1;
+	return r > 0 ? store_has_blob(store, &entry->digest) : r;
+}
 
-		if (is_manifest && manifest_layer_is_foreign(entry))
-			continue;
-		if (!is_manifest && store->sparse_index &&
-		    !store_has_link(store, name, STORE_MANIFESTS, &entry->digest) &&
-		    !store_has_link(store, name, STORE_LAYERS, &entry->digest))
-			continue;
-		if (store_has_blob(store, &entry->digest) &&
-		    (store_has_link(store, name, STORE_LAYERS, &entry->digest) ||
-		     (!is_manifest &&
-		      store_has_link(store, name, STORE_MANIFESTS, &entry->digest))))
-			continue;
-		return &entry->digest;
+/*
+ * Only the first: an image that lacks one thing needs to be pushed again anyhow. @out: NULL where
+ * it lacks nothing.
+ */
+static int first_missing(struct fsck_repository *repository, const struct oci_document *document,
+			 const struct digest **out)
+{
+	int r = 1;
+
+	*out = NULL;
+	if (document->kind == OCI_KIND_MANIFEST)
+		r = has_entry(repository, document, &document->config);
+	if (!r)
+		*out = &document->config.digest;
+	for (size_t i = 0; r > 0 && i < document->n_entries; i++) {
+		r = has_entry(repository, document, &document->entries[i]);
+		if (!r)
+			*out = &document->entries[i].digest;
 	}
-	return NULL;
+	return r < 0 ? r : 0;
 }
 
 static int check_references(struct fsck_repository *repository, const struct digest *digest,
@@ -156,11 +172,13 @@ static int check_references(struct fsck_repository *repository, const struct dig
 		r = digest_set_add(&repository->named, &document->entries[i].digest);
 	if (r)
 		return r;
-	missing = first_missing(repository, document);
+	r = first_missing(repository, document, &missing);
+	if (r || !missing)
+		return r;
 	/* A delete takes a manifest before the collection takes what it named. */
-	if (!missing ||
-	    !store_has_link(repository->fsck->store, repository->name, STORE_MANIFESTS, digest))
-		return 0;
+	r = has_link(repository, STORE_MANIFESTS, digest);
+	if (r <= 0)
+		return r;
 	what = format_text("this manifest names %s, which the repository does not have; push it "
 			   "again, or delete the manifest",
 			   digest_format(missing, missing_text));
@@ -174,10 +192,14 @@ static int missing_manifest(struct fsck_repository *repository, const struct dig
 	struct store *store = repository->fsck->store;
 	char text[DIGEST_TEXT_SIZE];
 
+	int r = store_has_blob(store, digest);
+
 	repository->unreadable = true;
-	if (store_has_blob(store, digest) ||
-	    !store_has_link(store, repository->name, STORE_MANIFESTS, digest))
-		return 0;
+	if (r)
+		return r < 0 ? r : 0;
+	r = has_link(repository, STORE_MANIFESTS, digest);
+	if (r <= 0)
+		return r;
 	return fsck_found(repository->fsck, "missing-content", repository->name,
 			  digest_format(digest, text), -EAGAIN,
 			  "the content of this manifest is not there; push it again, or delete it");
@@ -246,8 +268,10 @@ static int check_tag(struct fsck_repository *repository, int dirfd, const char *
 	if (r == -EBADMSG)
 		return bad_tag(repository, dirfd, tag, "bad-tag",
 			       "the file of this tag does not hold a digest; push the tag again");
-	if (r || store_has_link(fsck->store, repository->name, STORE_MANIFESTS, &digest))
-		return r;
+	if (!r)
+		r = has_link(repository, STORE_MANIFESTS, &digest);
+	if (r)
+		return r < 0 ? r : 0;
 	r = remake_link(fsck->store, &digest, &link);
 	if (r == -ENOENT || r == -EBADMSG)
 		return bad_tag(repository, dirfd, tag, "dangling-tag",

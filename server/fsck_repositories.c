@@ -50,12 +50,15 @@ static int check_layer(struct fsck_repository *repository, const struct digest *
 	struct store *store = fsck->store;
 	char text[DIGEST_TEXT_SIZE];
 	int64_t before_s = fsck->options->live ? store_now() - store->lease_s : INT64_MAX;
-	int r = -EAGAIN;
+	int r = store_has_blob(store, digest);
 
 	fsck->report->n_links++;
-	if (store_has_blob(store, digest) ||
-	    !store_has_link(store, repository->name, STORE_LAYERS, digest))
-		return 0;
+	if (r)
+		return r < 0 ? r : 0;
+	r = store_has_link(store, repository->name, STORE_LAYERS, digest);
+	if (r <= 0)
+		return r;
+	r = -EAGAIN;
 	digest_format(digest, text);
 	if (repository->unreadable || digest_set_has(&repository->named, digest))
 		return fsck_found(fsck, "missing-content", repository->name, text, r,
@@ -108,9 +111,11 @@ static int check_kind(struct fsck_repository *repository, int repository_fd, siz
 	struct dirent *entry;
 	int r = open_dir_at(repository_fd, kinds[i].name, &dir);
 
-	if (r == -ENOENT) /* a crash while it was made: the next push goes on */
+	if (r == -ENOENT) { /* said before */
+		repository->unreadable = true;
 		return 0;
-	while (!r && (entry = readdir(dir))) {
+	}
+	while (!r && !(r = next_entry(dir, &entry)) && entry) {
 		/* Names with a dot in front are being written, or were when there was a crash. */
 		if (entry->d_name[0] == '.')
 			continue;
@@ -123,6 +128,52 @@ static int check_kind(struct fsck_repository *repository, int repository_fd, siz
 	return r;
 }
 
+/* Is there a name in it? Return: 1, 0, -ENOENT: not even the directory; -errno. */
+static int has_name(int repository_fd, const char *kind)
+{
+	cleanup_closedir DIR *dir = NULL;
+	struct dirent *entry;
+	int r = open_dir_at(repository_fd, kind, &dir);
+
+	while (!r && !(r = next_entry(dir, &entry)) && entry) {
+		if (entry->d_name[0] != '.')
+			return 1;
+	}
+	return r;
+}
+
+/* What lacks a directory and has no names is one whose creation ended early: the next push goes on.
+ */
+static int check_directories(struct fsck_repository *repository, int repository_fd)
+{
+	struct fsck *fsck = repository->fsck;
+	const char *lost = NULL;
+	bool has_names = false;
+	int r = -EAGAIN;
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		int found = has_name(repository_fd, kinds[i].name);
+
+		if (found == -ENOENT)
+			lost = kinds[i].name;
+		else if (found < 0)
+			return found;
+		has_names |= found == 1;
+	}
+	if (!lost || !has_names)
+		return 0;
+	repository->unreadable = true; /* until the next check, also when it is made again now */
+	if (fsck->options->repair) {
+		store_lock_repository(fsck->store, repository->name);
+		r = store_make_repository(fsck->store, repository->name);
+		store_unlock_repository(fsck->store, repository->name);
+		fsck->index_stale = true;
+	}
+	return fsck_found(fsck, "lost-directory", repository->name, lost, r > 0 ? 0 : r,
+			  "the repository lost this directory and what was in it; links come back "
+			  "by pushes, those of tagged manifests by --repair");
+}
+
 static int check_repository(struct fsck_repository *repository, int parent_fd, const char *name)
 {
 	cleanup_closedir DIR *dir = NULL;
@@ -133,11 +184,13 @@ static int check_repository(struct fsck_repository *repository, int parent_fd, c
 		return 0;
 	repository->fsck->report->n_repositories++;
 	/* Names of later versions start with "_", too. */
-	while (!r && (entry = readdir(dir))) {
+	while (!r && !(r = next_entry(dir, &entry)) && entry) {
 		if (!is_dot(entry->d_name) && entry->d_name[0] != '_')
 			r = stray(repository, dirfd(dir), "", entry->d_name,
 				  "nothing in a repository is named like this");
 	}
+	if (!r)
+		r = check_directories(repository, dirfd(dir));
 	for (size_t i = 0; !r && i < ARRAY_SIZE(kinds); i++)
 		r = check_kind(repository, dirfd(dir), i);
 	return r;
@@ -173,7 +226,7 @@ int fsck_repositories(struct fsck *fsck)
 	struct dirent *entry;
 	int r = open_dir_at(fsck->store->repositories_fd, ".", &dir);
 
-	while (!r && (entry = readdir(dir))) {
+	while (!r && !(r = next_entry(dir, &entry)) && entry) {
 		if (!is_dot(entry->d_name))
 			r = check_directory(fsck, dirfd(dir), entry->d_name);
 	}

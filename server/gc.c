@@ -23,8 +23,9 @@ struct gc {
 	struct digest_set named;   /* blobs that its manifests name */
 	struct digest_set reached; /* manifests that a tag or another manifest leads to */
 	struct digest_set found;   /* such ones that this round has come to */
-	bool unreadable;
-	uint64_t removed;
+	bool unreadable;	   /* nobody knows all of what it needs */
+	bool torn;		   /* a directory of it is not there */
+	uint64_t n_names, removed;
 	/* Of all of them. */
 	struct digest_set linked;
 	uint64_t n_seen;
@@ -46,6 +47,7 @@ static int load(struct gc *gc, const struct digest *digest, struct oci_document 
 {
 	cleanup_free char *type = NULL, *bytes = NULL;
 	cleanup_blob struct blob blob = { .fd = -1 };
+	struct digest there;
 	int r = store_read_link(gc->store, gc->repository, STORE_MANIFESTS, digest, &type);
 
 	if (r)
@@ -55,10 +57,25 @@ static int load(struct gc *gc, const struct digest *digest, struct oci_document 
 		r = -EBADMSG;
 	if (!r)
 		r = blob_read_all(&blob, MANIFEST_SIZE_MAX, &bytes);
+	/* What a rotten one names is not what it named. */
+	if (!r)
+		r = digest_compute(digest->algorithm, bytes, blob.size_bytes, &there);
+	if (!r && !digest_equal(&there, digest))
+		r = -EBADMSG;
 	if (!r)
 		r = oci_document_parse(bytes, blob.size_bytes, manifest_media_type(type), out,
 				       NULL);
 	return r == -ENOMEM ? r : r ? -EBADMSG : 0;
+}
+
+static int each(struct gc *gc, enum store_kind kind, int (*visit)(void *context, const char *name))
+{
+	int r = store_each_name(gc->store, gc->repository, kind, visit, gc);
+
+	if (r != -ENOENT) /* no visit returns this */
+		return r;
+	gc->torn = gc->unreadable = true;
+	return 0;
 }
 
 static int name_blobs(struct gc *gc, const struct oci_document *document)
@@ -79,6 +96,7 @@ static int visit_manifest(void *context, const char *text)
 	struct digest digest;
 	int r = tick(gc, "manifests");
 
+	gc->n_names++;
 	if (r || digest_parse(text, strlen(text), &digest))
 		return r;
 	r = digest_set_add(&gc->linked, &digest);
@@ -104,6 +122,7 @@ static int visit_layer(void *context, const char *text)
 	struct digest digest;
 	int r = tick(gc, "links");
 
+	gc->n_names++;
 	if (r || digest_parse(text, strlen(text), &digest))
 		return r;
 	if (gc->unreadable || digest_set_has(&gc->named, &digest))
@@ -118,6 +137,56 @@ static int visit_layer(void *context, const char *text)
 		return 0;
 	gc->removed += r == 0;
 	return r;
+}
+
+/* Return: 1: the manifest of @tag is there, or the tag is not; 0: it has none; -errno. */
+static int tag_has_manifest(struct gc *gc, const char *tag, struct digest *digest)
+{
+	int r = store_get_tag(gc->store, gc->repository, tag, digest);
+
+	if (r == -ENOENT)
+		return 1;
+	if (r)
+		return r == -EBADMSG ? 0 : r;
+	return store_has_link(gc->store, gc->repository, STORE_MANIFESTS, digest);
+}
+
+/* A tag whose manifest lost its link, for which fsck makes it again. */
+static int lost_link(struct gc *gc, const char *tag, struct digest *digest)
+{
+	char shown[TAG_MAX * 4 + 1];
+	int r;
+
+	/* A delete takes the tags before the link. */
+	store_lock_repository(gc->store, gc->repository);
+	r = tag_has_manifest(gc, tag, digest);
+	store_unlock_repository(gc->store, gc->repository);
+	if (r)
+		return r < 0 ? r : 0;
+	log_escape(shown, sizeof(shown), tag, strlen(tag));
+	if (!gc->unreadable)
+		log_warning("gc: repository %s: tag %s leads to no manifest, so all that is there "
+			    "stays; intinode-serve fsck says more",
+			    gc->repository, shown);
+	gc->unreadable = true;
+	return 0;
+}
+
+static int visit_tag(void *context, const char *tag)
+{
+	struct gc *gc = context;
+	struct digest digest = { .algorithm = DIGEST_SHA256 };
+	int r = tick(gc, "tags");
+
+	gc->n_names++;
+	if (!r)
+		r = tag_has_manifest(gc, tag, &digest);
+	if (!r)
+		r = lost_link(gc, tag, &digest);
+	if (r < 0)
+		return r;
+	r = digest_set_add(&gc->linked, &digest);
+	return r ? r : digest_set_add(&gc->reached, &digest);
 }
 
 /* ---- Manifests that nothing leads to ---- */
@@ -148,17 +217,6 @@ static int visit_young(void *context, const char *text)
 	if (r == -EBUSY)
 		return digest_set_add(&gc->reached, &digest);
 	return r == -ENOENT ? 0 : r;
-}
-
-static int visit_tag(void *context, const char *tag)
-{
-	struct gc *gc = context;
-	struct digest digest;
-	int r = store_get_tag(gc->store, gc->repository, tag, &digest);
-
-	if (r)
-		return r == -ENOENT || r == -EBADMSG ? 0 : r;
-	return digest_set_add(&gc->reached, &digest);
 }
 
 /* A manifest that is reached leads to its entries; one whose subject is reached is, too. */
@@ -212,18 +270,12 @@ static int visit_unreached(void *context, const char *text)
 	return r == -EBUSY || r == -ENOENT ? 0 : r;
 }
 
-static int each(struct gc *gc, enum store_kind kind, int (*visit)(void *context, const char *name))
-{
-	return store_each_name(gc->store, gc->repository, kind, visit, gc);
-}
-
+/* Those that a tag leads to are reached before. */
 static int remove_unreached(struct gc *gc)
 {
-	int r = each(gc, STORE_TAGS, visit_tag);
+	int r = each(gc, STORE_MANIFESTS, visit_young);
 	bool grew = true;
 
-	if (!r)
-		r = each(gc, STORE_MANIFESTS, visit_young);
 	while (!r && grew) { /* as deep as indexes are nested */
 		r = each(gc, STORE_MANIFESTS, spread);
 		if (!r)
@@ -233,33 +285,49 @@ static int remove_unreached(struct gc *gc)
 	}
 	if (!r && !gc->unreadable)
 		r = each(gc, STORE_MANIFESTS, visit_unreached);
-	digest_set_deinit(&gc->reached);
+	return r;
+}
+
+static int collect_repository(struct gc *gc)
+{
+	int r = each(gc, STORE_TAGS, visit_tag);
+
+	if (!r && gc->options->untagged_s != GC_NEVER)
+		r = remove_unreached(gc);
+	if (!r)
+		r = each(gc, STORE_MANIFESTS, visit_manifest);
+	/* Also where the repository lost the link: what a manifest needs must be there. */
+	if (!r)
+		r = digest_set_merge(&gc->linked, &gc->named);
+	if (!r)
+		r = each(gc, STORE_LAYERS, visit_layer);
+	/* On disk before the contents go: no link may outlive what it stands for. */
+	if (!r && gc->removed && !gc->options->dry_run)
+		r = store_sync_links(gc->store, gc->repository, STORE_LAYERS);
 	return r;
 }
 
 static int visit_repository(void *context, const char *repository)
 {
 	struct gc *gc = context;
-	int r = 0;
+	int r;
 
 	snprintf(gc->repository, sizeof(gc->repository), "%s", repository);
 	gc->report->repositories++;
-	gc->unreadable = false;
-	gc->removed = 0;
+	gc->unreadable = gc->torn = false;
+	gc->n_names = gc->removed = 0;
 	if (!gc->options->dry_run)
 		store_sweep_links(gc->store, repository);
-	if (gc->options->untagged_s != GC_NEVER)
-		r = remove_unreached(gc);
-	if (!r)
-		r = each(gc, STORE_MANIFESTS, visit_manifest);
-	if (!r)
-		r = each(gc, STORE_LAYERS, visit_layer);
-	/* On disk before the contents go: no link may outlive what it stands for. */
-	if (!r && gc->removed && !gc->options->dry_run)
-		r = store_sync_links(gc->store, repository, STORE_LAYERS);
+	r = collect_repository(gc);
+	/* Without a name in it, it is one whose creation ended early. */
+	if (!r && gc->torn && gc->n_names)
+		log_warning("gc: repository %s lost a directory, so all that is there stays; "
+			    "intinode-serve fsck says more",
+			    repository);
 	gc->report->links += gc->removed;
-	gc->report->unreadable += gc->unreadable;
+	gc->report->unreadable += gc->unreadable && gc->n_names;
 	digest_set_deinit(&gc->named);
+	digest_set_deinit(&gc->reached);
 	return r;
 }
 

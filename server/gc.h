@@ -6,11 +6,13 @@
  *   links      to blobs that no manifest of their repository names
  *   contents   that no repository links to
  *
- * and none of them before its lease has run out (store.h). Everything is decided by the files
- * of the store, nothing by the index. There is no window in which pushes must wait: what a
- * request has just made use of was renewed by it, and what has been renewed since the
- * collection began is not removed. That holds as long as a request takes less than half a
- * lease between its look and its publish.
+ * and none of them before its lease has run out (store.h). Of a repository that is not understood
+ * to the last name (a manifest that has not its digest, a tag that leads nowhere, a directory that
+ * is gone) nothing goes, and a walk that could not be read to its end ends the collection.
+ * Everything is decided by the files of the store, nothing by the index. There is no window in
+ * which pushes must wait: what a request has just made use of was renewed by it, and what has been
+ * renewed since the collection began is not removed. That holds as long as a request takes less
+ * than half a lease between its look and its publish.
  */
 #pragma once
 

@@ -86,6 +86,9 @@ static int visit_repository(void *context, const char *repository)
 
 	if (rebuild->stop && *rebuild->stop)
 		return -ECANCELED;
+	r = store_has_repository(rebuild->store, repository);
+	if (r <= 0)
+		return r;
 	rebuild->repository = repository;
 	store_sweep_links(rebuild->store, repository);
 	store_lock_repository(rebuild->store, repository);
@@ -102,11 +105,13 @@ struct stale {
 static int find_stale(void *context, const struct index_row *row)
 {
 	struct stale *stale = context;
+	int r;
 
 	if (!repository_is_valid(row->name, strlen(row->name)))
 		return -EUCLEAN;
 	snprintf(stale->repository, sizeof(stale->repository), "%s", row->name);
-	return store_has_repository(stale->store, row->name) ? 0 : 1;
+	r = store_has_repository(stale->store, row->name);
+	return r < 0 ? r : !r;
 }
 
 static int clear_stale(struct index_txn *txn, void *context)

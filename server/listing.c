@@ -135,8 +135,13 @@ void tags_finish(struct request *request)
 	const char *repository = request->route.repository;
 	char path[REPOSITORY_MAX + 32];
 	struct page page = { .max = 0 };
+	int r = store_has_repository(request->services->store, repository);
 
-	if (!store_has_repository(request->services->store, repository)) {
+	if (r < 0) {
+		reply_failure(request, r, "the repository cannot be read");
+		return;
+	}
+	if (!r) {
 		reply_error(request, API_NAME_UNKNOWN, "there is no repository %s", repository);
 		return;
 	}

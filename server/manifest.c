@@ -117,7 +117,8 @@ bool manifest_layer_is_foreign(const struct oci_descriptor *layer)
 static bool has(struct store *store, const char *repository, enum store_kind kind,
 		const struct digest *digest)
 {
-	return !store_renew_link(store, repository, kind, digest) && store_has_blob(store, digest);
+	return !store_renew_link(store, repository, kind, digest) &&
+	       store_has_blob(store, digest) > 0;
 }
 
 const struct digest *manifest_missing(struct store *store, const char *repository,

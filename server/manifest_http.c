@@ -237,7 +237,7 @@ static int publish(struct change *change)
 
 	if (!text)
 		return -ENOMEM;
-	if (store_has_link(store, route->repository, STORE_MANIFESTS, change->digest))
+	if (store_has_link(store, route->repository, STORE_MANIFESTS, change->digest) > 0)
 		bytes = 0;
 	r = bytes ? quota_hold(store->quotas, route->repository, bytes, &problem) : 0;
 	if (r == -EDQUOT)
@@ -376,10 +376,10 @@ static int delete_manifest(struct request *request)
 {
 	struct services *services = request->services;
 	const struct route *route = &request->route;
-	int r = 0;
+	int r = store_has_link(services->store, route->repository, STORE_MANIFESTS, &route->digest);
 
-	if (!store_has_link(services->store, route->repository, STORE_MANIFESTS, &route->digest))
-		return -ENOENT;
+	if (r <= 0)
+		return r ? r : -ENOENT;
 	r = store_each_name(services->store, route->repository, STORE_TAGS, remove_if_tagged,
 			    request);
 	return r ? r

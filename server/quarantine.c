@@ -50,7 +50,7 @@ uint64_t quarantine_count(const struct store *store)
 
 	if (open_dir_at(store->root_fd, "quarantine", &dir))
 		return 0;
-	while ((entry = readdir(dir)))
+	while (!next_entry(dir, &entry) && entry)
 		n += entry->d_name[0] != '.';
 	return n;
 }

@@ -169,7 +169,7 @@ static int count_repository(void *context, const char *repository)
 	if (!count->n)
 		return 0;
 	r = store_each_name(store, repository, STORE_LAYERS, count_link, count);
-	if (!r)
+	if (!r || r == -ENOENT)
 		r = store_each_name(store, repository, STORE_MANIFESTS, count_link, count);
 	return r == -ENOENT ? 0 : r;
 }

@@ -31,6 +31,15 @@ int store_openat(int dirfd, const char *path, int flags, mode_t mode)
 	return fd < 0 ? -errno : (int)fd;
 }
 
+int store_exists(int dirfd, const char *path)
+{
+	struct stat st;
+
+	if (!fstatat(dirfd, path, &st, AT_SYMLINK_NOFOLLOW))
+		return 1;
+	return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
+}
+
 int64_t store_now(void)
 {
 	return (int64_t)time(NULL);

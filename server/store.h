@@ -110,8 +110,8 @@ static inline void blob_close(struct blob *blob)
 
 #define cleanup_blob __attribute__((cleanup(blob_close)))
 
-/** store_has_blob() - is it there? One stat, or two. */
-bool store_has_blob(const struct store *store, const struct digest *digest);
+/** store_has_blob() - is it there? One stat, or two. Return: 1, 0 or -errno: nobody knows. */
+int store_has_blob(const struct store *store, const struct digest *digest) must_check;
 
 /** blob_read_all() - the content, at most @max bytes of it, allocated. Return: 0, -EFBIG, -errno.
  */
@@ -199,12 +199,20 @@ int store_pack_blob(struct store *store, const struct digest *digest,
 void store_lock_repository(struct store *store, const char *repository);
 void store_unlock_repository(struct store *store, const char *repository);
 
-/** store_has_repository() - has anything ever been pushed to it? */
-bool store_has_repository(const struct store *store, const char *repository);
+/**
+ * store_make_repository() - the directories that it lacks, durably. Under its lock.
+ * Return: 1: there were some; 0 or -errno.
+ */
+int store_make_repository(struct store *store, const char *repository) must_check;
 
-/** store_has_link() - one stat: does the repository have that blob or manifest? */
-bool store_has_link(const struct store *store, const char *repository, enum store_kind kind,
-		    const struct digest *digest);
+/**
+ * store_has_repository() - has anything ever been pushed to it?
+ * store_has_link() - one stat: does the repository have that blob or manifest?
+ * Return: 1, 0, or -errno: a disk that fails does not say that there is nothing.
+ */
+int store_has_repository(const struct store *store, const char *repository) must_check;
+int store_has_link(const struct store *store, const char *repository, enum store_kind kind,
+		   const struct digest *digest) must_check;
 
 /**
  * store_add_link() - durably. @bytes: what the link file says; a link that is there stays as
@@ -271,7 +279,9 @@ int64_t store_now(void);
 /**
  * store_each_repository(), store_each_name() - call @visit for every repository, or every
  * valid name of one kind in one: a tag, or a digest as text. Unordered. @visit returns 0
- * to go on. Return: 0, what @visit returned, or -errno.
+ * to go on. A repository that lost a directory, or has not all yet, is visited, too;
+ * store_each_name() says -ENOENT there, and store_has_repository() may say 0.
+ * Return: 0, what @visit returned, or -errno.
  */
 int store_each_repository(const struct store *store, int (*visit)(void *context, const char *name),
 			  void *context) must_check;
@@ -303,6 +313,13 @@ int store_probe(struct store *store) must_check;
  * Return: fd or -errno.
  */
 int store_openat(int dirfd, const char *path, int flags, mode_t mode) must_check;
+
+/** store_exists() - whatever it is. Return: 1, 0 or -errno. */
+int store_exists(int dirfd, const char *path) must_check;
+
+/** store_open_links() - the names of one kind that a repository has. */
+int store_open_links(const struct store *store, const char *repository, enum store_kind kind,
+		     DIR **out) must_check;
 
 /** store_sync_dir() - fsync of a directory by path. */
 int store_sync_dir(int dirfd, const char *path) must_check;

@@ -76,16 +76,17 @@ int store_open_blob(const struct store *store, const struct digest *digest, stru
 	return r == -ENOENT ? open_form(store, digest, true, out) : r;
 }
 
-bool store_has_blob(const struct store *store, const struct digest *digest)
+int store_has_blob(const struct store *store, const struct digest *digest)
 {
 	char path[BLOB_PATH_SIZE];
-	struct stat st;
+	int r;
 
 	blob_path(digest, false, path);
-	if (!fstatat(store->blobs_fd, path, &st, AT_SYMLINK_NOFOLLOW))
-		return true;
+	r = store_exists(store->blobs_fd, path);
+	if (r)
+		return r;
 	blob_path(digest, true, path);
-	return !fstatat(store->blobs_fd, path, &st, AT_SYMLINK_NOFOLLOW);
+	return store_exists(store->blobs_fd, path);
 }
 
 int blob_read_all(const struct blob *blob, size_t max, char **out)

@@ -65,34 +65,28 @@ static void link_path(const char *repository, enum store_kind kind, const struct
 	snprintf(out + len, LINK_PATH_SIZE - len, "/%s", name);
 }
 
-static bool path_exists(int dirfd, const char *path)
-{
-	struct stat st;
-
-	return !fstatat(dirfd, path, &st, AT_SYMLINK_NOFOLLOW);
-}
-
-bool store_has_repository(const struct store *store, const char *repository)
+int store_has_repository(const struct store *store, const char *repository)
 {
 	char path[LINK_PATH_SIZE];
 
 	dir_path(repository, STORE_TAGS, path);
-	return path_exists(store->repositories_fd, path);
+	return store_exists(store->repositories_fd, path);
 }
 
-bool store_has_link(const struct store *store, const char *repository, enum store_kind kind,
-		    const struct digest *digest)
+int store_has_link(const struct store *store, const char *repository, enum store_kind kind,
+		   const struct digest *digest)
 {
 	char path[LINK_PATH_SIZE];
 
 	link_path(repository, kind, digest, path);
-	return path_exists(store->repositories_fd, path);
+	return store_exists(store->repositories_fd, path);
 }
 
 /* _tags comes last: store_has_repository() looks for it. */
-static int make_repository(struct store *store, const char *repository)
+int store_make_repository(struct store *store, const char *repository)
 {
 	char name[REPOSITORY_MAX + 1], path[LINK_PATH_SIZE];
+	bool made = false;
 	int r;
 
 	encode_name(repository, name);
@@ -100,28 +94,33 @@ static int make_repository(struct store *store, const char *repository)
 		return -errno;
 	for (size_t i = 0; i < ARRAY_SIZE(kind_names); i++) {
 		dir_path(repository, (enum store_kind)i, path);
-		if (mkdirat(store->repositories_fd, path, 0755) && errno != EEXIST)
+		if (!mkdirat(store->repositories_fd, path, 0755))
+			made = true;
+		else if (errno != EEXIST)
 			return -errno;
 	}
+	if (!made)
+		return 0;
 	r = store_sync_dir(store->repositories_fd, name);
 	if (!r)
 		r = store_sync_dir(store->repositories_fd, ".");
 	/* Or the next one would build on what is perhaps not on disk. */
 	if (r && unlinkat(store->repositories_fd, path, AT_REMOVEDIR))
 		return r;
-	return r;
+	return r ? r : 1;
 }
 
 int store_create_repository(struct store *store, const char *repository)
 {
-	int r = 0;
+	int r;
 
 	/* Under the lock, so that nobody builds on a directory that is not synced yet. */
 	store_lock_repository(store, repository);
-	if (!store_has_repository(store, repository))
-		r = make_repository(store, repository);
+	r = store_has_repository(store, repository);
+	if (!r)
+		r = store_make_repository(store, repository);
 	store_unlock_repository(store, repository);
-	return r;
+	return r < 0 ? r : 0;
 }
 
 /*
@@ -199,7 +198,7 @@ static int create_link(int dirfd, const char *name, const char *bytes, size_t le
 	int fd;
 
 	if (len) {
-		*came |= !path_exists(dirfd, name); /* under the repository's lock */
+		*came |= !store_exists(dirfd, name); /* under the repository's lock */
 		return write_file(dirfd, name, bytes, len, false);
 	}
 	fd = store_openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL, 0644);
@@ -386,10 +385,14 @@ int store_remove_tag(struct store *store, const char *repository, const char *ta
 	return remove_path(store, repository, STORE_TAGS, path, &went);
 }
 
-static int open_listing(int dirfd, const char *path, DIR **out)
+int store_open_links(const struct store *store, const char *repository, enum store_kind kind,
+		     DIR **out)
 {
-	int fd = store_openat(dirfd, path, O_RDONLY | O_DIRECTORY, 0);
+	char path[LINK_PATH_SIZE];
+	int fd;
 
+	dir_path(repository, kind, path);
+	fd = store_openat(store->repositories_fd, path, O_RDONLY | O_DIRECTORY, 0);
 	if (fd < 0)
 		return fd;
 	*out = fdopendir(fd);
@@ -400,56 +403,6 @@ static int open_listing(int dirfd, const char *path, DIR **out)
 	return 0;
 }
 
-int store_each_repository(const struct store *store, int (*visit)(void *context, const char *name),
-			  void *context)
-{
-	cleanup_closedir DIR *dir = NULL;
-	struct dirent *entry;
-	int r = open_listing(store->repositories_fd, ".", &dir);
-
-	while (!r && (entry = readdir(dir))) {
-		for (char *p = entry->d_name; *p; p++) {
-			if (*p == '+')
-				*p = '/';
-		}
-		if (repository_is_valid(entry->d_name, strlen(entry->d_name)) &&
-		    store_has_repository(store, entry->d_name))
-			r = visit(context, entry->d_name);
-	}
-	return r;
-}
-
-int store_each_name(const struct store *store, const char *repository, enum store_kind kind,
-		    int (*visit)(void *context, const char *name), void *context)
-{
-	cleanup_closedir DIR *dir = NULL;
-	char path[LINK_PATH_SIZE];
-	struct dirent *entry;
-	int r;
-
-	dir_path(repository, kind, path);
-	r = open_listing(store->repositories_fd, path, &dir);
-	while (!r && (entry = readdir(dir))) {
-		size_t len = strlen(entry->d_name);
-		struct digest digest;
-
-		if (entry->d_name[0] == '.')
-			continue;
-		if (kind == STORE_TAGS) {
-			if (!tag_is_valid(entry->d_name, len))
-				continue;
-		} else {
-			if (len < 7 || entry->d_name[6] != '-')
-				continue;
-			entry->d_name[6] = ':';
-			if (digest_parse(entry->d_name, len, &digest))
-				continue;
-		}
-		r = visit(context, entry->d_name);
-	}
-	return r;
-}
-
 void store_sweep_links(struct store *store, const char *repository)
 {
 	static const enum store_kind kinds[] = { STORE_MANIFESTS, STORE_TAGS };
@@ -457,13 +410,11 @@ void store_sweep_links(struct store *store, const char *repository)
 	store_lock_repository(store, repository); /* nobody is writing such a file now */
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
 		cleanup_closedir DIR *dir = NULL;
-		char path[LINK_PATH_SIZE];
 		struct dirent *entry;
 
-		dir_path(repository, kinds[i], path);
-		if (open_listing(store->repositories_fd, path, &dir))
+		if (store_open_links(store, repository, kinds[i], &dir))
 			continue;
-		while ((entry = readdir(dir))) {
+		while (!next_entry(dir, &entry) && entry) {
 			if (!strncmp(entry->d_name, TEMP_PREFIX, strlen(TEMP_PREFIX)))
 				unlinkat(dirfd(dir), entry->d_name, 0);
 		}

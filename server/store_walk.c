@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Owns the walk over all blobs: the names in STORE/blobs, read back. Any thread; takes long. */
+/*
+ * Owns the walks over all that is there: the names in STORE/blobs and in repositories, read back.
+ * A walk that could not read a directory to its end says so: who takes what it did not see for
+ * garbage must hear of it. Any thread; takes long.
+ */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "lib/reference.h"
 #include "server/store.h"
 
 struct walk {
@@ -28,7 +33,7 @@ static int walk_shard(const struct walk *walk, enum digest_algorithm algorithm, 
 	struct dirent *file;
 	int r = 0;
 
-	while (!r && (file = readdir(dir))) {
+	while (!r && !(r = next_entry(dir, &file)) && file) {
 		struct blob_entry entry = { .dirfd = dirfd(dir) };
 		struct stat st;
 
@@ -61,6 +66,77 @@ int store_each_blob(const struct store *store,
 		r = open_dir_at(store->blobs_fd, path, &dir);
 		if (!r)
 			r = walk_shard(&walk, algorithm, dir);
+	}
+	return r;
+}
+
+/* With any of its directories: what is in the others counts, also when one was lost. */
+static int is_repository(const struct store *store, const char *directory)
+{
+	static const char *const kinds[] = { "_tags", "_manifests", "_layers" };
+	char path[REPOSITORY_MAX + 16];
+	int r = 0;
+
+	for (size_t i = 0; !r && i < ARRAY_SIZE(kinds); i++) {
+		snprintf(path, sizeof(path), "%s/%s", directory, kinds[i]);
+		r = store_exists(store->repositories_fd, path);
+	}
+	return r;
+}
+
+static int visit_directory(const struct store *store, const char *directory,
+			   int (*visit)(void *context, const char *name), void *context)
+{
+	char name[REPOSITORY_MAX + 1];
+	size_t len = strlen(directory);
+	int r;
+
+	if (len > REPOSITORY_MAX)
+		return 0;
+	for (size_t i = 0; i <= len; i++)
+		name[i] = directory[i] == '+' ? '/' : directory[i];
+	if (!repository_is_valid(name, len))
+		return 0;
+	r = is_repository(store, directory);
+	return r > 0 ? visit(context, name) : r;
+}
+
+int store_each_repository(const struct store *store, int (*visit)(void *context, const char *name),
+			  void *context)
+{
+	cleanup_closedir DIR *dir = NULL;
+	struct dirent *entry;
+	int r = open_dir_at(store->repositories_fd, ".", &dir);
+
+	while (!r && !(r = next_entry(dir, &entry)) && entry)
+		r = visit_directory(store, entry->d_name, visit, context);
+	return r;
+}
+
+/* Brings it into the form that @visit gets. */
+static bool is_name(char *name, enum store_kind kind)
+{
+	size_t len = strlen(name);
+	struct digest digest;
+
+	if (kind == STORE_TAGS)
+		return name[0] != '.' && tag_is_valid(name, len);
+	if (len < 7 || name[6] != '-')
+		return false;
+	name[6] = ':';
+	return !digest_parse(name, len, &digest);
+}
+
+int store_each_name(const struct store *store, const char *repository, enum store_kind kind,
+		    int (*visit)(void *context, const char *name), void *context)
+{
+	cleanup_closedir DIR *dir = NULL;
+	struct dirent *entry;
+	int r = store_open_links(store, repository, kind, &dir);
+
+	while (!r && !(r = next_entry(dir, &entry)) && entry) {
+		if (is_name(entry->d_name, kind))
+			r = visit(context, entry->d_name);
 	}
 	return r;
 }

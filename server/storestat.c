@@ -147,7 +147,7 @@ static int count_uploads(struct collect *collect)
 	struct stat st;
 	int r = open_dir_at(collect->store->root_fd, "uploads", &dir);
 
-	while (!r && (entry = readdir(dir))) {
+	while (!r && !(r = next_entry(dir, &entry)) && entry) {
 		if (entry->d_name[0] == '.' || strchr(entry->d_name, '.') ||
 		    fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW))
 			continue;

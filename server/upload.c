@@ -193,7 +193,7 @@ int uploads_new(struct store *store, struct uploads **out)
 		if (fd >= 0)
 			close(fd);
 	}
-	while (!r && (entry = readdir(dir)))
+	while (!r && !(r = next_entry(dir, &entry)) && entry)
 		r = adopt(uploads, entry->d_name);
 	if (r) {
 		uploads_free(uploads);

@@ -403,6 +403,42 @@ static int check_packed(int fd, uint64_t file_bytes, const struct digest *digest
 	return digest_equal(&found, digest) ? 0 : -EBADMSG;
 }
 
+/* @name: of its own, in uploads/, where the next start removes what a crash leaves. */
+static int name_temp(struct store *store, const struct store_temp *temp, char name[static 40])
+{
+	static atomic_uint serial;
+	char proc[64];
+	int r = -EEXIST;
+
+	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", temp->fd);
+	for (unsigned int i = 0; r == -EEXIST && i < LINK_TRIES; i++) {
+		snprintf(name, 40, "tmp-packed-%d-%u", (int)getpid(), serial++);
+		r = linkat(AT_FDCWD, proc, store->uploads_fd, name, AT_SYMLINK_FOLLOW) ? -errno : 0;
+	}
+	return r;
+}
+
+/*
+ * Ours takes the place of a packed form from before, which may be damaged, and whose lease may be
+ * over: the content was pushed again since.
+ */
+static int replace_packed(struct store *store, struct store_temp *temp, const struct digest *digest)
+{
+	char path[BLOB_PATH_SIZE];
+	int r = temp->name[0] ? 0 : name_temp(store, temp, temp->name);
+
+	if (r) {
+		temp->name[0] = '\0';
+		return r;
+	}
+	blob_path(digest, true, path);
+	if (renameat(store->uploads_fd, temp->name, store->blobs_fd, path))
+		return -errno;
+	temp->name[0] = '\0';
+	store_note_removal(store, digest); /* nobody may have the old one's bytes from memory */
+	return 0;
+}
+
 /* Under the blob's lock: one form gives way to the other, unless it went meanwhile. */
 static int replace_form(struct store *store, struct store_temp *temp, const struct digest *digest)
 {
@@ -414,9 +450,10 @@ static int replace_form(struct store *store, struct store_temp *temp, const stru
 	if (fstatat(store->blobs_fd, path, &st, AT_SYMLINK_NOFOLLOW))
 		return -errno;
 	r = link_blob(store, temp, digest, true);
-	if (r && r != -EEXIST)
-		return r;
-	r = sync_shard(store, digest);
+	if (r == -EEXIST)
+		r = replace_packed(store, temp, digest);
+	if (!r)
+		r = sync_shard(store, digest);
 	return r ? r : unlink_form(store, digest, false);
 }
 

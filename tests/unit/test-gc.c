@@ -101,6 +101,79 @@ static void content_that_is_pushed_again_has_a_new_lease(void **state)
 	free(path);
 }
 
+enum { LONG_TEXT = 300000 };
+
+/* Pushed in pieces, as what is large is: it comes to a name of its own. */
+static void push_long(const struct digest *digest, const char *text)
+{
+	struct store_temp temp;
+
+	assert_int_equal(store_temp_create(store, &temp), 0);
+	assert_int_equal(write_all(temp.fd, text, LONG_TEXT), 0);
+	assert_int_equal(store_publish_blob(store, &temp, digest), 0);
+}
+
+static char *packed_path(const struct digest *digest)
+{
+	char hex[DIGEST_TEXT_SIZE];
+
+	return format_text("sha256/%02x/%s.zst", digest->bytes[0], digest_format_hex(digest, hex));
+}
+
+static char *long_text(struct digest *digest)
+{
+	char *text = malloc(LONG_TEXT);
+
+	assert_non_null(text);
+	for (size_t i = 0; i < LONG_TEXT; i++)
+		text[i] = (char)('a' + i / 7 % 5);
+	assert_int_equal(digest_compute(DIGEST_SHA256, text, LONG_TEXT, digest), 0);
+	push_long(digest, text);
+	assert_int_equal(store_pack_blob(store, digest, NULL), 0);
+	return text;
+}
+
+static void packing_again_keeps_the_lease_of_the_second_push(void **state)
+{
+	struct digest digest;
+	char *text = long_text(&digest), *path = packed_path(&digest);
+	int64_t before_s = store_now() - store->lease_s;
+
+	(void)state;
+	for (int named = 0; named < 2; named++) {
+		store->no_tmpfile = named;
+		set_age(path, store->blobs_fd, store->lease_s + 10);
+		push_long(&digest, text);
+		assert_int_equal(store_pack_blob(store, &digest, NULL), 0);
+		assert_int_equal(store_remove_blob(store, &digest, before_s, NULL), -EBUSY);
+	}
+	free(text);
+	free(path);
+}
+
+static void a_second_push_heals_what_is_damaged(void **state)
+{
+	struct digest digest;
+	char *text = long_text(&digest), *path = packed_path(&digest), *got;
+	cleanup_blob struct blob blob = { .fd = -1 };
+	int fd;
+
+	(void)state;
+	assert_int_equal(fchmodat(store->blobs_fd, path, 0644, 0), 0);
+	fd = openat(store->blobs_fd, path, O_WRONLY | O_CLOEXEC);
+	assert_int_equal(pwrite(fd, "rotten", 6, 20), 6);
+	close(fd);
+	push_long(&digest, text);
+	assert_int_equal(store_pack_blob(store, &digest, NULL), 0);
+	assert_int_equal(store_open_blob(store, &digest, &blob), 0);
+	assert_true(blob.packed);
+	assert_int_equal(blob_read_all(&blob, LONG_TEXT, &got), 0);
+	assert_memory_equal(got, text, LONG_TEXT);
+	free(got);
+	free(text);
+	free(path);
+}
+
 static void content_of_a_slow_upload_has_its_lease_from_its_end(void **state)
 {
 	struct digest digest = digest_of("slow");
@@ -249,6 +322,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_link_stays_while_its_lease_lasts),
 		TEST(content_that_is_pushed_again_has_a_new_lease),
+		TEST(packing_again_keeps_the_lease_of_the_second_push),
+		TEST(a_second_push_heals_what_is_damaged),
 		TEST(content_of_a_slow_upload_has_its_lease_from_its_end),
 		cmocka_unit_test(a_set_has_what_was_added),
 		cmocka_unit_test(what_is_added_again_takes_no_memory),

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns the thread that packs. It runs only when no other thread of the machine wants the
- * processor, and never holds a lock while it compresses.
+ * Owns the thread that packs. It gives way to other threads of the machine, and never holds a lock
+ * while it compresses. What the disk has no room for is tried again by a later walk.
  */
 #include "server/packer.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <time.h>
 
 #include "lib/log.h"
+
+enum { NICE = 10, RETRY_S = 600 };
 
 struct packer {
 	struct store *store; /* borrowed */
@@ -19,6 +23,7 @@ struct packer {
 	pthread_cond_t wake;
 	bool scan;			       /* under lock: walk over the store */
 	bool busy;			       /* under lock */
+	bool is_full;			       /* this thread only: something had no room */
 	unsigned int first, n;		       /* under lock */
 	struct digest queue[PACKER_QUEUE_MAX]; /* under lock; a ring */
 };
@@ -28,7 +33,13 @@ static void pack(struct packer *packer, const struct digest *digest)
 	char text[DIGEST_TEXT_SIZE];
 	int r = store_pack_blob(packer->store, digest, &packer->stop);
 
-	if (r == -EBADMSG)
+	if (r == -ENOSPC) {
+		if (!packer->is_full)
+			log_warning("packing: the disk has no room for blob %s in both forms; "
+				    "tried again in %d s",
+				    digest_format(digest, text), RETRY_S);
+		packer->is_full = true;
+	} else if (r == -EBADMSG)
 		log_error("blob %s does not have its digest any more: run intinode-serve fsck",
 			  digest_format(digest, text));
 	else if (r && r != -ENOENT && r != -ENOTSUP && r != -ECANCELED)
@@ -56,13 +67,33 @@ static void scan(struct packer *packer)
 			    strerror(-r));
 }
 
+/* Under the lock. Return: false: it is to end. */
+static bool wait_for_work(struct packer *packer)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += RETRY_S;
+	while (!packer->stop && !packer->n && !packer->scan) {
+		if (!packer->is_full)
+			pthread_cond_wait(&packer->wake, &packer->lock);
+		else if (pthread_cond_timedwait(&packer->wake, &packer->lock, &until))
+			packer->scan = true;
+	}
+	return !packer->stop;
+}
+
 static void *packer_main(void *argument)
 {
 	static const struct sched_param param = { .sched_priority = 0 };
 	struct packer *packer = argument;
 
-	/* Where this is not allowed it packs all the same, only less politely. */
-	if (pthread_setschedparam(pthread_self(), SCHED_IDLE, &param))
+	/*
+	 * Not SCHED_IDLE: it takes locks that requests wait for. Where this is not allowed it packs
+	 * all the same, only less politely.
+	 */
+	if (pthread_setschedparam(pthread_self(), SCHED_BATCH, &param) ||
+	    setpriority(PRIO_PROCESS, (id_t)gettid(), NICE))
 		log_debug("packing runs at the priority of everything else");
 	pthread_mutex_lock(&packer->lock);
 	for (;;) {
@@ -70,14 +101,12 @@ static void *packer_main(void *argument)
 		bool walk;
 
 		packer->busy = false;
-		while (!packer->stop && !packer->n && !packer->scan)
-			pthread_cond_wait(&packer->wake, &packer->lock);
-		if (packer->stop)
+		if (!wait_for_work(packer))
 			break;
 		packer->busy = true;
 		walk = !packer->n;
 		if (walk) {
-			packer->scan = false;
+			packer->scan = packer->is_full = false;
 		} else {
 			digest = packer->queue[packer->first];
 			packer->first = (packer->first + 1) % PACKER_QUEUE_MAX;
@@ -97,6 +126,7 @@ static void *packer_main(void *argument)
 int packer_new(struct store *store, struct packer **out)
 {
 	struct packer *packer = calloc(1, sizeof(*packer));
+	pthread_condattr_t attr;
 	int r;
 
 	if (!packer)
@@ -104,7 +134,10 @@ int packer_new(struct store *store, struct packer **out)
 	packer->store = store;
 	packer->scan = true; /* what an earlier run left */
 	pthread_mutex_init(&packer->lock, NULL);
-	pthread_cond_init(&packer->wake, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&packer->wake, &attr);
+	pthread_condattr_destroy(&attr);
 	r = pthread_create(&packer->thread, NULL, packer_main, packer);
 	if (r) {
 		pthread_cond_destroy(&packer->wake);

@@ -188,7 +188,7 @@ int store_publish_content(struct store *store, const struct digest *digest, cons
  * content is checked against its digest on the way back.
  * @stop: ends it early; may be NULL.
  * Return: 0; -ENOENT; -ENOTSUP: it stays as it is, and is marked so; -EBADMSG: it does not
- * have its digest; -ECANCELED; -errno. Takes long.
+ * have its digest; -ENOSPC: there is no room for both forms now; -ECANCELED; -errno. Takes long.
  */
 int store_pack_blob(struct store *store, const struct digest *digest,
 		    const atomic_bool *stop) must_check;

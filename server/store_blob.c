@@ -464,6 +464,9 @@ int store_pack_blob(struct store *store, const struct digest *digest, const atom
 	uint64_t packed_bytes;
 	int r = open_form(store, digest, false, &blob);
 
+	/* Both forms are there for a while: what uploads must leave is left by this, too. */
+	if (!r && !store_has_room(store, blob.size_bytes))
+		r = -ENOSPC;
 	if (!r)
 		r = store_temp_create(store, &temp);
 	if (!r)

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "lib/log.h"
 #include "server/digestset.h"
@@ -174,6 +175,27 @@ static void a_second_push_heals_what_is_damaged(void **state)
 	free(path);
 }
 
+static void nothing_is_packed_without_room_for_both_forms(void **state)
+{
+	static const char *const path = "sha256/00/"
+					"0000000000000000000000000000000000000000000000000000000000"
+					"000000";
+	struct digest digest = { .algorithm = DIGEST_SHA256 };
+	atomic_bool stop = true;
+	struct statvfs fs;
+	int fd = openat(store->blobs_fd, path, O_WRONLY | O_CREAT | O_CLOEXEC, 0444);
+
+	(void)state;
+	assert_int_equal(fstatvfs(store->root_fd, &fs), 0);
+	assert_true(fd >= 0);
+	if (ftruncate(fd, (off_t)(fs.f_bavail * fs.f_frsize) + (1 << 20))) {
+		close(fd);
+		skip(); /* no file of this file system can be larger than its disk */
+	}
+	close(fd);
+	assert_int_equal(store_pack_blob(store, &digest, &stop), -ENOSPC);
+}
+
 static void content_of_a_slow_upload_has_its_lease_from_its_end(void **state)
 {
 	struct digest digest = digest_of("slow");
@@ -324,6 +346,7 @@ int main(void)
 		TEST(content_that_is_pushed_again_has_a_new_lease),
 		TEST(packing_again_keeps_the_lease_of_the_second_push),
 		TEST(a_second_push_heals_what_is_damaged),
+		TEST(nothing_is_packed_without_room_for_both_forms),
 		TEST(content_of_a_slow_upload_has_its_lease_from_its_end),
 		cmocka_unit_test(a_set_has_what_was_added),
 		cmocka_unit_test(what_is_added_again_takes_no_memory),

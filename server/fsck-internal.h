@@ -2,6 +2,8 @@
 /* What the parts of fsck share. */
 #pragma once
 
+#include <sys/stat.h>
+
 #include "lib/reference.h"
 #include "server/digestset.h"
 #include "server/fsck.h"
@@ -27,6 +29,14 @@ int fsck_tick(struct fsck *fsck, const char *what, uint64_t n) must_check;
 
 /** fsck_quarantine() - 0, -EAGAIN without --repair, -errno. -ENOENT: it went meanwhile. */
 int fsck_quarantine(struct fsck *fsck, int dirfd, const char *name, const char *label) must_check;
+
+/**
+ * fsck_bad_blob() - the file that was checked, and none that has got its name since, goes to
+ * quarantine, and is reported.
+ * @checked: of that file. Return: 0; -ESTALE: another file has the name now; as fsck_found().
+ */
+int fsck_bad_blob(struct fsck *fsck, const struct blob_entry *entry, const struct stat *checked,
+		  const char *kind, const char *text) must_check;
 
 /* One repository while it is checked. */
 struct fsck_repository {

@@ -10,6 +10,8 @@
  *     STORE/quarantine; the digest is then answered as missing, so that clients push it again;
  *   - links to content that is missing stay while a manifest names it, or a lease runs: one push
  *     to any repository makes all of them whole;
+ *   - so does a manifest that rotted, but its link and tags stay, and nothing of its repository is
+ *     collected until it was pushed again;
  *   - a manifest's link that is damaged is written again from the manifest;
  *   - a tag whose manifest lost its link gets it back where the content is there; else it is
  *     put into quarantine;

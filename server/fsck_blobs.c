@@ -9,7 +9,10 @@
 
 #include "server/fsck-internal.h"
 
-enum { PIECE = 256 * 1024 };
+enum {
+	PIECE = 256 * 1024,
+	LOOKS = 4, /* at a name whose file is another one each time */
+};
 
 /* The modes store_blob.c gives. */
 static bool mode_is_right(mode_t mode)
@@ -103,6 +106,25 @@ static int bad(struct fsck *fsck, const struct blob_entry *entry, const char *ki
 	return r == -ENOENT ? 0 : fsck_found(fsck, kind, NULL, entry->name, r, text);
 }
 
+int fsck_bad_blob(struct fsck *fsck, const struct blob_entry *entry, const struct stat *checked,
+		  const char *kind, const char *text)
+{
+	struct stat st;
+	int r;
+
+	store_lock_blob(fsck->store, &entry->digest);
+	if (fstatat(entry->dirfd, entry->name, &st, AT_SYMLINK_NOFOLLOW))
+		r = -errno;
+	else if (st.st_dev != checked->st_dev || st.st_ino != checked->st_ino)
+		r = -ESTALE;
+	else
+		r = fsck_quarantine(fsck, entry->dirfd, entry->name, entry->name);
+	store_unlock_blob(fsck->store, &entry->digest);
+	if (r == -ENOENT || r == -ESTALE)
+		return r == -ENOENT ? 0 : r;
+	return fsck_found(fsck, kind, NULL, entry->name, r, text);
+}
+
 static int check_mode(struct fsck *fsck, const struct blob_entry *entry, int fd, mode_t mode)
 {
 	int r = -EAGAIN;
@@ -116,28 +138,41 @@ static int check_mode(struct fsck *fsck, const struct blob_entry *entry, int fd,
 			  "it, and may have changed more");
 }
 
-static int check_blob(struct fsck *fsck, struct blob_entry *entry, const struct stat *st)
+static int look_at_blob(struct fsck *fsck, struct blob_entry *entry, struct stat *st)
 {
 	cleanup_close int fd = store_openat(entry->dirfd, entry->name, O_RDONLY | O_NOFOLLOW, 0);
 	int r;
 
 	if (fd == -ENOENT)
 		return 0;
-	fsck->report->n_blobs++;
+	if (fd >= 0 && fstat(fd, st))
+		return -errno;
 	entry->stored_bytes = (uint64_t)st->st_size;
 	if (fd >= 0)
 		r = fsck->options->quick ? check_shape(entry, fd) : check_content(fsck, entry, fd);
 	else
 		r = fd;
 	if (r == -EBADMSG)
-		return bad(fsck, entry, "bad-content",
-			   "the file does not hold what its name says; push it again");
+		return fsck_bad_blob(fsck, entry, st, "bad-content",
+				     "the file does not hold what its name says; push it again");
 	if (r == -EIO)
-		return bad(fsck, entry, "unreadable",
-			   "the disk does not give the file; push it again, and look at the disk");
+		return fsck_bad_blob(fsck, entry, st, "unreadable",
+				     "the disk does not give the file; push it again, and look at "
+				     "the disk");
 	if (r)
 		return r;
 	return check_mode(fsck, entry, fd, st->st_mode);
+}
+
+/* @st: of the name. Meanwhile the file may go, and another one come that is good. */
+static int check_blob(struct fsck *fsck, struct blob_entry *entry, struct stat *st)
+{
+	int r = -ESTALE;
+
+	fsck->report->n_blobs++;
+	for (unsigned int i = 0; r == -ESTALE && i < LOOKS; i++)
+		r = look_at_blob(fsck, entry, st);
+	return r == -ESTALE ? 0 : r; /* a name that busy is in use, and the next check's */
 }
 
 static int check_file(struct fsck *fsck, enum digest_algorithm algorithm, unsigned int shard,

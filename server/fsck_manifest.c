@@ -3,6 +3,7 @@
  * Owns what fsck says of manifests and tags. A manifest's link can be made again from the
  * manifest, since its type stands in it; a manifest cannot be made again from anything.
  */
+#include <fcntl.h>
 #include <string.h>
 
 #include "lib/log.h"
@@ -42,31 +43,35 @@ static int make_link_alone(const char *bytes, size_t len, const struct digest *d
 	return make_link_text(bytes, len, type, digest, &document, out);
 }
 
-static int read_manifest(struct store *store, const struct digest *digest, char **bytes,
-			 size_t *len)
+/*
+ * Return: 0: @bytes have this digest; -ENOENT; -EBADMSG: @blob, where it is open, is not the
+ * content of this digest; -EFBIG; -errno.
+ */
+static int read_manifest(struct store *store, const struct digest *digest, struct blob *blob,
+			 char **bytes)
 {
-	cleanup_blob struct blob blob = { .fd = -1 };
-	int r = store_open_blob(store, digest, &blob);
-
-	if (!r)
-		r = blob_read_all(&blob, MANIFEST_SIZE_MAX, bytes);
-	*len = blob.size_bytes;
-	return r == -EFBIG ? -EBADMSG : r;
-}
-
-/* The text of a link that was lost, from content that has its digest. */
-static int remake_link(struct store *store, const struct digest *digest, char **out)
-{
-	cleanup_free char *bytes = NULL;
 	struct digest there;
-	size_t len;
-	int r = read_manifest(store, digest, &bytes, &len);
+	int r = store_open_blob(store, digest, blob);
 
 	if (!r)
-		r = digest_compute(digest->algorithm, bytes, len, &there);
+		r = blob_read_all(blob, MANIFEST_SIZE_MAX, bytes);
+	if (!r)
+		r = digest_compute(digest->algorithm, *bytes, blob->size_bytes, &there);
 	if (!r && !digest_equal(&there, digest))
 		r = -EBADMSG;
-	return r ? r : make_link_alone(bytes, len, digest, out);
+	return r;
+}
+
+/* The text of a link that was lost. */
+static int remake_link(struct store *store, const struct digest *digest, char **out)
+{
+	cleanup_blob struct blob blob = { .fd = -1 };
+	cleanup_free char *bytes = NULL;
+	int r = read_manifest(store, digest, &blob, &bytes);
+
+	if (r)
+		return r == -EFBIG ? -EBADMSG : r;
+	return make_link_alone(bytes, blob.size_bytes, digest, out);
 }
 
 static int write_link(struct fsck_repository *repository, const struct digest *digest,
@@ -205,31 +210,61 @@ static int missing_manifest(struct fsck_repository *repository, const struct dig
 			  "the content of this manifest is not there; push it again, or delete it");
 }
 
+/* The content of a manifest that rotted: its link stays, so that one push makes it whole again. */
+static int bad_content(struct fsck_repository *repository, const struct digest *digest,
+		       const struct blob *blob)
+{
+	char hex[DIGEST_TEXT_SIZE], name[DIGEST_TEXT_SIZE + 8], path[16];
+	struct blob_entry entry = { .digest = *digest, .packed = blob->packed, .name = name };
+	struct fsck *fsck = repository->fsck;
+	cleanup_close int dirfd = -1;
+	struct stat st;
+	int r;
+
+	/* Else the check of blobs has said it. */
+	if (blob->fd < 0 || (!fsck->options->quick && !fsck->options->repair))
+		return 0;
+	snprintf(name, sizeof(name), "%s%s", digest_format_hex(digest, hex),
+		 blob->packed ? ".zst" : "");
+	snprintf(path, sizeof(path), "%s/%02x", digest_algorithm_name(digest->algorithm),
+		 digest->bytes[0]);
+	dirfd = store_openat(fsck->store->blobs_fd, path, O_RDONLY | O_DIRECTORY, 0);
+	if (dirfd < 0)
+		return dirfd;
+	if (fstat(blob->fd, &st))
+		return -errno;
+	entry.dirfd = dirfd;
+	r = fsck_bad_blob(fsck, &entry, &st, "bad-content",
+			  "the file does not hold the manifest that its name says; push it again");
+	return r == -ESTALE ? 0 : r;
+}
+
 int fsck_manifest(struct fsck_repository *repository, int dirfd, const char *file,
 		  const struct digest *digest)
 {
 	cleanup_oci_document struct oci_document document = { .json = NULL };
 	cleanup_free char *link = NULL, *type = NULL, *bytes = NULL, *wanted = NULL;
+	cleanup_blob struct blob blob = { .fd = -1 };
 	struct store *store = repository->fsck->store;
-	size_t len;
 	int r = store_read_link(store, repository->name, STORE_MANIFESTS, digest, &link);
 
 	if (r)
 		return r == -ENOENT ? 0 : r;
 	repository->fsck->report->n_manifests++;
-	r = read_manifest(store, digest, &bytes, &len);
+	r = read_manifest(store, digest, &blob, &bytes);
 	if (r == -ENOENT)
 		return missing_manifest(repository, digest);
-	if (r == -EBADMSG || r == -EIO) { /* said by the check of blobs */
+	if (r == -EBADMSG || r == -EIO || r == -EFBIG) {
 		repository->unreadable = true;
-		return 0;
+		r = r == -EBADMSG ? bad_content(repository, digest, &blob) : 0;
+		return r ? r : missing_manifest(repository, digest);
 	}
 	type = r ? NULL : strdup(link);
 	if (!r && !type)
 		r = -ENOMEM;
 	if (!r)
-		r = make_link_text(bytes, len, manifest_media_type(type), digest, &document,
-				   &wanted);
+		r = make_link_text(bytes, blob.size_bytes, manifest_media_type(type), digest,
+				   &document, &wanted);
 	if (r == -EBADMSG) {
 		repository->unreadable = true;
 		return bad_link(repository, dirfd, file, digest);

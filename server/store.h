@@ -268,6 +268,10 @@ int store_remove_tag(struct store *store, const char *repository, const char *ta
  */
 uint32_t store_removals(const struct store *store, const struct digest *digest);
 
+/** store_lock_blob() - its names stay as they are, but that one may come. Never nest. */
+void store_lock_blob(struct store *store, const struct digest *digest);
+void store_unlock_blob(struct store *store, const struct digest *digest);
+
 /** store_note_removal() - count one: after the name is gone, before anybody hears of it. */
 void store_note_removal(struct store *store, const struct digest *digest);
 

@@ -186,6 +186,16 @@ static pthread_mutex_t *blob_lock(struct store *store, const struct digest *dige
 	return &store->blob_locks[digest->bytes[1] % ARRAY_SIZE(store->blob_locks)];
 }
 
+void store_lock_blob(struct store *store, const struct digest *digest)
+{
+	pthread_mutex_lock(blob_lock(store, digest));
+}
+
+void store_unlock_blob(struct store *store, const struct digest *digest)
+{
+	pthread_mutex_unlock(blob_lock(store, digest));
+}
+
 /* Under the blob's lock. */
 static int renew_form(struct store *store, const struct digest *digest, bool packed)
 {
@@ -204,11 +214,11 @@ int store_renew_blob(struct store *store, const struct digest *digest)
 {
 	int r;
 
-	pthread_mutex_lock(blob_lock(store, digest));
+	store_lock_blob(store, digest);
 	r = renew_form(store, digest, false);
 	if (r == -ENOENT)
 		r = renew_form(store, digest, true);
-	pthread_mutex_unlock(blob_lock(store, digest));
+	store_unlock_blob(store, digest);
 	return r;
 }
 
@@ -362,9 +372,9 @@ int store_remove_blob(struct store *store, const struct digest *digest, int64_t 
 	uint64_t freed = 0;
 	int r;
 
-	pthread_mutex_lock(blob_lock(store, digest));
+	store_lock_blob(store, digest);
 	r = remove_forms(store, digest, before_s, &freed);
-	pthread_mutex_unlock(blob_lock(store, digest));
+	store_unlock_blob(store, digest);
 	if (r)
 		return r;
 	store_note_removal(store, digest);
@@ -476,9 +486,9 @@ int store_pack_blob(struct store *store, const struct digest *digest, const atom
 	if (!r)
 		r = settle(&temp, MODE_FINAL);
 	if (!r) {
-		pthread_mutex_lock(blob_lock(store, digest));
+		store_lock_blob(store, digest);
 		r = replace_form(store, &temp, digest);
-		pthread_mutex_unlock(blob_lock(store, digest));
+		store_unlock_blob(store, digest);
 	}
 	store_temp_discard(store, &temp);
 	if (r == -ENOTSUP && fchmod(blob.fd, MODE_FINAL))

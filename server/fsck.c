@@ -70,6 +70,20 @@ int fsck_quarantine(struct fsck *fsck, int dirfd, const char *name, const char *
 	return fsck->options->repair ? quarantine_move(fsck->store, dirfd, name, label) : -EAGAIN;
 }
 
+static int repositories(struct fsck *fsck)
+{
+	int r;
+
+	if (!fsck->options->repair)
+		return fsck_repositories(fsck);
+	r = store_begin_upkeep(fsck->store, fsck->options->stop);
+	if (r)
+		return r;
+	r = fsck_repositories(fsck);
+	store_end_upkeep(fsck->store);
+	return r;
+}
+
 int fsck_run(struct store *store, struct index *index, const struct fsck_options *options,
 	     struct fsck_report *report, struct problem *problem)
 {
@@ -83,7 +97,7 @@ int fsck_run(struct store *store, struct index *index, const struct fsck_options
 	*report = (struct fsck_report){ 0 };
 	r = fsck_blobs(&fsck);
 	if (!r)
-		r = fsck_repositories(&fsck);
+		r = repositories(&fsck);
 	if (!r)
 		r = fsck_index(&fsck);
 	report->duration_ms = (uint64_t)(now_ms() - fsck.start_ms);

@@ -10,6 +10,7 @@
 #include "lib/registry.h"
 #include "server/fsck-internal.h"
 #include "server/manifest.h"
+#include "server/quarantine.h"
 
 /* The text that the link of the manifest @bytes should have. Return: 0, -EBADMSG, -errno. */
 static int make_link_text(const char *bytes, size_t len, const char *media_type,
@@ -74,13 +75,6 @@ static int remake_link(struct store *store, const struct digest *digest, char **
 	return make_link_alone(bytes, blob.size_bytes, digest, out);
 }
 
-static int write_link(struct fsck_repository *repository, const struct digest *digest,
-		      const char *text)
-{
-	return store_add_link(repository->fsck->store, repository->name, STORE_MANIFESTS, digest,
-			      text, strlen(text));
-}
-
 static int quarantine(struct fsck_repository *repository, int dirfd, const char *where,
 		      const char *file)
 {
@@ -91,6 +85,23 @@ static int quarantine(struct fsck_repository *repository, int dirfd, const char 
 }
 
 /* ---- Manifests ---- */
+
+/* At once, so that nobody ever sees the manifest without a link. */
+static int replace_link(struct fsck_repository *repository, int dirfd, const char *file,
+			const struct digest *digest, const char *text)
+{
+	cleanup_free char *label = format_text("%s+_manifests+%s", repository->name, file);
+	struct store *store = repository->fsck->store;
+	int r;
+
+	if (!repository->fsck->options->repair)
+		return -EAGAIN;
+	repository->fsck->index_stale = true;
+	r = label ? quarantine_copy(store, dirfd, file, label) : -ENOMEM;
+	return r ? r
+		 : store_replace_link(store, repository->name, STORE_MANIFESTS, digest, text,
+				      strlen(text));
+}
 
 static int bad_link(struct fsck_repository *repository, int dirfd, const char *file,
 		    const struct digest *digest)
@@ -103,9 +114,8 @@ static int bad_link(struct fsck_repository *repository, int dirfd, const char *f
 	if (r && r != -EBADMSG)
 		return r == -ENOENT ? 0 : r;
 	store_lock_repository(store, repository->name);
-	r = quarantine(repository, dirfd, "_manifests", file);
-	if (!r && link)
-		r = write_link(repository, digest, link);
+	r = link ? replace_link(repository, dirfd, file, digest, link)
+		 : quarantine(repository, dirfd, "_manifests", file);
 	store_unlock_repository(store, repository->name);
 	if (r == -ENOENT)
 		return 0;
@@ -307,7 +317,11 @@ static int check_tag(struct fsck_repository *repository, int dirfd, const char *
 		r = has_link(repository, STORE_MANIFESTS, &digest);
 	if (r)
 		return r < 0 ? r : 0;
-	r = remake_link(fsck->store, &digest, &link);
+	/* What has been without a link is garbage, to a collection that comes by. */
+	if (fsck->options->repair)
+		r = store_renew_blob(fsck->store, &digest);
+	if (!r)
+		r = remake_link(fsck->store, &digest, &link);
 	if (r == -ENOENT || r == -EBADMSG)
 		return bad_tag(repository, dirfd, tag, "dangling-tag",
 			       "the manifest of this tag is not there; push the tag again");
@@ -316,7 +330,8 @@ static int check_tag(struct fsck_repository *repository, int dirfd, const char *
 	r = -EAGAIN;
 	if (fsck->options->repair) {
 		fsck->index_stale = true;
-		r = write_link(repository, &digest, link);
+		r = store_add_link(fsck->store, repository->name, STORE_MANIFESTS, &digest, link,
+				   strlen(link));
 	}
 	return fsck_found(fsck, "dangling-tag", repository->name, tag, r,
 			  "the repository does not have the manifest of this tag");

@@ -358,9 +358,13 @@ int gc_run(struct store *store, struct index *index, const struct gc_options *op
 	*report = (struct gc_report){ 0 };
 	/* Links and contents that are renewed from here on are not looked at again. */
 	gc.before_s = store_now() - store->lease_s;
-	r = store_each_repository(store, visit_repository, &gc);
-	if (!r)
-		r = store_each_blob(store, visit_blob, &gc);
+	r = store_begin_upkeep(store, options->stop);
+	if (!r) {
+		r = store_each_repository(store, visit_repository, &gc);
+		if (!r)
+			r = store_each_blob(store, visit_blob, &gc);
+		store_end_upkeep(store);
+	}
 	digest_set_deinit(&gc.named);
 	digest_set_deinit(&gc.reached);
 	digest_set_deinit(&gc.found);

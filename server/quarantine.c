@@ -12,7 +12,7 @@
 
 enum { LABEL_MAX = 180 }; /* of a file name's 255 bytes */
 
-int quarantine_move(struct store *store, int dirfd, const char *name, const char *label)
+static int put(struct store *store, int dirfd, const char *name, const char *label, bool stays)
 {
 	static atomic_uint serial;
 	cleanup_close int quarantine = -1;
@@ -30,7 +30,8 @@ int quarantine_move(struct store *store, int dirfd, const char *name, const char
 		if (*p == '/')
 			*p = '+';
 	}
-	if (renameat(dirfd, name, quarantine, target))
+	if (stays ? linkat(dirfd, name, quarantine, target, 0)
+		  : renameat(dirfd, name, quarantine, target))
 		return -errno;
 	for (size_t i = 0; i < STORE_REMOVAL_COUNTS; i++)
 		store->removals[i]++; /* whatever it was: nobody may have it from memory */
@@ -40,6 +41,16 @@ int quarantine_move(struct store *store, int dirfd, const char *name, const char
 	if (!r && (fsync(dirfd) || fsync(store->root_fd)))
 		r = -errno;
 	return r;
+}
+
+int quarantine_move(struct store *store, int dirfd, const char *name, const char *label)
+{
+	return put(store, dirfd, name, label, false);
+}
+
+int quarantine_copy(struct store *store, int dirfd, const char *name, const char *label)
+{
+	return put(store, dirfd, name, label, true);
 }
 
 uint64_t quarantine_count(const struct store *store)

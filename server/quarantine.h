@@ -13,5 +13,8 @@
  */
 int quarantine_move(struct store *store, int dirfd, const char *name, const char *label) must_check;
 
+/** quarantine_copy() - the same, but it has its old name, too, until something takes its place. */
+int quarantine_copy(struct store *store, int dirfd, const char *name, const char *label) must_check;
+
 /** quarantine_count() - how many things lie there. */
 uint64_t quarantine_count(const struct store *store);

@@ -16,6 +16,8 @@
 
 #include "lib/log.h"
 
+enum { UPKEEP_PAUSE_MS = 50 }; /* so that a stop is seen in time */
+
 int store_openat(int dirfd, const char *path, int flags, mode_t mode)
 {
 	struct open_how how = {
@@ -162,6 +164,7 @@ int store_open(const char *path, struct store **out, struct problem *problem)
 		pthread_mutex_init(&store->blob_locks[i], NULL);
 	for (size_t i = 0; i < ARRAY_SIZE(store->link_locks); i++)
 		pthread_mutex_init(&store->link_locks[i], NULL);
+	pthread_mutex_init(&store->upkeep, NULL);
 	pthread_mutex_init(&store->health_lock, NULL);
 	store->compress = true;
 	store->lease_s = STORE_LEASE_DEFAULT_S;
@@ -194,6 +197,7 @@ void store_close(struct store *store)
 		pthread_mutex_destroy(&store->blob_locks[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(store->link_locks); i++)
 		pthread_mutex_destroy(&store->link_locks[i]);
+	pthread_mutex_destroy(&store->upkeep);
 	pthread_mutex_destroy(&store->health_lock);
 	free(store);
 }
@@ -215,4 +219,21 @@ void store_lock_repository(struct store *store, const char *repository)
 void store_unlock_repository(struct store *store, const char *repository)
 {
 	pthread_mutex_unlock(repository_lock(store, repository));
+}
+
+int store_begin_upkeep(struct store *store, const atomic_bool *stop)
+{
+	static const struct timespec pause = { .tv_nsec = UPKEEP_PAUSE_MS * 1000000L };
+
+	while (pthread_mutex_trylock(&store->upkeep)) {
+		if (stop && *stop)
+			return -ECANCELED;
+		nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
+void store_end_upkeep(struct store *store)
+{
+	pthread_mutex_unlock(&store->upkeep);
 }

@@ -62,6 +62,8 @@ struct store {
 	atomic_uint_least32_t removals[STORE_REMOVAL_COUNTS];
 	/* A link is renewed, or removed by the collection, under the lock of its digest. */
 	pthread_mutex_t link_locks[64];
+	/* What decides by a repository's names, and what mends them: one at a time. */
+	pthread_mutex_t upkeep;
 	/* store_health.c */
 	_Atomic(const char *) read_only_reason; /* NULL: changes are taken */
 	pthread_mutex_t health_lock;
@@ -242,6 +244,10 @@ int store_link_is_idle(const struct store *store, const char *repository, enum s
 		       const struct digest *digest, int64_t before_s) must_check;
 int store_sync_links(struct store *store, const char *repository, enum store_kind kind) must_check;
 
+/** store_replace_link() - durably, at once; a damaged one. Under the repository's lock. */
+int store_replace_link(struct store *store, const char *repository, enum store_kind kind,
+		       const struct digest *digest, const char *bytes, size_t len) must_check;
+
 /** store_remove_link() - durably. Return: 0, -ENOENT or -errno. */
 int store_remove_link(struct store *store, const char *repository, enum store_kind kind,
 		      const struct digest *digest) must_check;
@@ -274,6 +280,14 @@ void store_unlock_blob(struct store *store, const struct digest *digest);
 
 /** store_note_removal() - count one: after the name is gone, before anybody hears of it. */
 void store_note_removal(struct store *store, const struct digest *digest);
+
+/**
+ * store_begin_upkeep(), store_end_upkeep() - around a collection of garbage, and the repair of
+ * repositories: what one moves, the other must not take for gone. Waits for the other one.
+ * Return: 0, or -ECANCELED by @stop, which may be NULL.
+ */
+int store_begin_upkeep(struct store *store, const atomic_bool *stop) must_check;
+void store_end_upkeep(struct store *store);
 
 /* ---- Walking, for the index ---- */
 

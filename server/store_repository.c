@@ -235,6 +235,20 @@ int store_add_link(struct store *store, const char *repository, enum store_kind 
 	return r;
 }
 
+int store_replace_link(struct store *store, const char *repository, enum store_kind kind,
+		       const struct digest *digest, const char *bytes, size_t len)
+{
+	char path[LINK_PATH_SIZE], name[DIGEST_TEXT_SIZE];
+	cleanup_close int dirfd = -1;
+
+	dir_path(repository, kind, path);
+	dirfd = store_openat(store->repositories_fd, path, O_RDONLY | O_DIRECTORY, 0);
+	if (dirfd < 0)
+		return dirfd;
+	link_name(digest, name);
+	return write_file(dirfd, name, bytes, len, true);
+}
+
 int store_link_is_idle(const struct store *store, const char *repository, enum store_kind kind,
 		       const struct digest *digest, int64_t before_s)
 {

@@ -10,7 +10,12 @@
 #include "server/digestset.h"
 #include "server/manifest.h"
 
-enum { PROGRESS_EVERY = 1000 };
+enum {
+	PROGRESS_EVERY = 1000,
+	/* Of a repository that is changed each time, what nothing leads to waits for the next run.
+	 */
+	MARK_TRIES = 4,
+};
 
 struct gc {
 	struct store *store;
@@ -26,6 +31,7 @@ struct gc {
 	bool unreadable;	   /* nobody knows all of what it needs */
 	bool torn;		   /* a directory of it is not there */
 	uint64_t n_names, removed;
+	uint32_t changes; /* when its tags were looked at */
 	/* Of all of them. */
 	struct digest_set linked;
 	uint64_t n_seen;
@@ -243,6 +249,7 @@ static int spread(void *context, const char *text)
 	return r;
 }
 
+/* Return: 0; -ENOENT; -EBUSY: renewed since; -ESTALE: something may lead to it by now; -errno. */
 static int remove_manifest(struct gc *gc, const struct digest *digest, int64_t before_s)
 {
 	int r;
@@ -251,7 +258,9 @@ static int remove_manifest(struct gc *gc, const struct digest *digest, int64_t b
 		return store_link_is_idle(gc->store, gc->repository, STORE_MANIFESTS, digest,
 					  before_s);
 	store_lock_repository(gc->store, gc->repository);
-	r = manifest_remove(gc->store, gc->index, gc->repository, digest, before_s);
+	r = store_changes(gc->store, gc->repository) != gc->changes
+		    ? -ESTALE
+		    : manifest_remove(gc->store, gc->index, gc->repository, digest, before_s);
 	store_unlock_repository(gc->store, gc->repository);
 	return r;
 }
@@ -270,12 +279,17 @@ static int visit_unreached(void *context, const char *text)
 	return r == -EBUSY || r == -ENOENT ? 0 : r;
 }
 
-/* Those that a tag leads to are reached before. */
 static int remove_unreached(struct gc *gc)
 {
-	int r = each(gc, STORE_MANIFESTS, visit_young);
 	bool grew = true;
+	int r;
 
+	store_lock_repository(gc->store, gc->repository); /* no change has begun, and not ended */
+	gc->changes = store_changes(gc->store, gc->repository);
+	store_unlock_repository(gc->store, gc->repository);
+	r = each(gc, STORE_TAGS, visit_tag);
+	if (!r)
+		r = each(gc, STORE_MANIFESTS, visit_young);
 	while (!r && grew) { /* as deep as indexes are nested */
 		r = each(gc, STORE_MANIFESTS, spread);
 		if (!r)
@@ -285,15 +299,25 @@ static int remove_unreached(struct gc *gc)
 	}
 	if (!r && !gc->unreadable)
 		r = each(gc, STORE_MANIFESTS, visit_unreached);
+	digest_set_deinit(&gc->reached);
 	return r;
+}
+
+/* What came or was renewed meanwhile may lead to others that nothing led to before. */
+static int remove_untagged(struct gc *gc)
+{
+	int r = -ESTALE;
+
+	for (unsigned int i = 0; r == -ESTALE && i < MARK_TRIES; i++)
+		r = remove_unreached(gc);
+	return r == -ESTALE ? 0 : r;
 }
 
 static int collect_repository(struct gc *gc)
 {
-	int r = each(gc, STORE_TAGS, visit_tag);
+	int r = gc->options->untagged_s == GC_NEVER ? each(gc, STORE_TAGS, visit_tag)
+						    : remove_untagged(gc);
 
-	if (!r && gc->options->untagged_s != GC_NEVER)
-		r = remove_unreached(gc);
 	if (!r)
 		r = each(gc, STORE_MANIFESTS, visit_manifest);
 	/* Also where the repository lost the link: what a manifest needs must be there. */

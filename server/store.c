@@ -202,13 +202,28 @@ void store_close(struct store *store)
 	free(store);
 }
 
-static pthread_mutex_t *repository_lock(struct store *store, const char *repository)
+static uint32_t hash_name(const char *repository)
 {
 	uint32_t hash = 2166136261u; /* FNV-1a */
 
 	for (const char *p = repository; *p; p++)
 		hash = (hash ^ (unsigned char)*p) * 16777619u;
-	return &store->locks[hash % ARRAY_SIZE(store->locks)];
+	return hash;
+}
+
+static pthread_mutex_t *repository_lock(struct store *store, const char *repository)
+{
+	return &store->locks[hash_name(repository) % ARRAY_SIZE(store->locks)];
+}
+
+uint32_t store_changes(const struct store *store, const char *repository)
+{
+	return store->changes[hash_name(repository) % STORE_CHANGE_COUNTS];
+}
+
+void store_note_change(struct store *store, const char *repository)
+{
+	store->changes[hash_name(repository) % STORE_CHANGE_COUNTS]++;
 }
 
 void store_lock_repository(struct store *store, const char *repository)

@@ -44,6 +44,7 @@ enum { STORE_FAILURES_MAX = 3 };
 enum {
 	STORE_LEASE_DEFAULT_S = 24 * 3600,
 	STORE_REMOVAL_COUNTS = 256,
+	STORE_CHANGE_COUNTS = 1024,
 };
 
 struct store {
@@ -60,6 +61,8 @@ struct store {
 	pthread_mutex_t blob_locks[64];
 	/* See store_removals(). */
 	atomic_uint_least32_t removals[STORE_REMOVAL_COUNTS];
+	/* See store_changes(). */
+	atomic_uint_least32_t changes[STORE_CHANGE_COUNTS];
 	/* A link is renewed, or removed by the collection, under the lock of its digest. */
 	pthread_mutex_t link_locks[64];
 	/* What decides by a repository's names, and what mends them: one at a time. */
@@ -282,6 +285,13 @@ void store_unlock_blob(struct store *store, const struct digest *digest);
 void store_note_removal(struct store *store, const struct digest *digest);
 
 /**
+ * store_changes() - how many manifests and tags came or were renewed, and tags went, in this
+ * repository (and some others) since the start; to be asked under its lock. While the count stands
+ * still, what nothing led to is what nothing leads to.
+ */
+uint32_t store_changes(const struct store *store, const char *repository);
+
+/**
  * store_begin_upkeep(), store_end_upkeep() - around a collection of garbage, and the repair of
  * repositories: what one moves, the other must not take for gone. Waits for the other one.
  * Return: 0, or -ECANCELED by @stop, which may be NULL.
@@ -334,6 +344,9 @@ int store_openat(int dirfd, const char *path, int flags, mode_t mode) must_check
 
 /** store_exists() - whatever it is. Return: 1, 0 or -errno. */
 int store_exists(int dirfd, const char *path) must_check;
+
+/** store_note_change() - count one, before it is seen; without the lock also behind that. */
+void store_note_change(struct store *store, const char *repository);
 
 /** store_open_links() - the names of one kind that a repository has. */
 int store_open_links(const struct store *store, const char *repository, enum store_kind kind,

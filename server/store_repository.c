@@ -159,8 +159,13 @@ static pthread_mutex_t *link_lock(struct store *store, const struct digest *dige
 	return &store->link_locks[digest->bytes[2] % ARRAY_SIZE(store->link_locks)];
 }
 
-/* A link that is there gets a new lease. Return: 0, -ENOENT or -errno. */
-static int renew(struct store *store, const char *path, const struct digest *digest, bool durably)
+/*
+ * A link that is there gets a new lease.
+ * @changes: the repository to which that is a change; may be NULL.
+ * Return: 0, -ENOENT or -errno.
+ */
+static int renew(struct store *store, const char *path, const struct digest *digest, bool durably,
+		 const char *changes)
 {
 	cleanup_close int fd = -1;
 	struct stat st;
@@ -170,11 +175,15 @@ static int renew(struct store *store, const char *path, const struct digest *dig
 		return errno == ENOTDIR ? -ENOENT : -errno;
 	if (store_now() - st.st_mtim.tv_sec < store->lease_s / 2)
 		return 0;
+	if (changes)
+		store_note_change(store, changes);
 	pthread_mutex_lock(link_lock(store, digest));
 	/* Looked at again: the collection may have been faster. */
 	if (utimensat(store->repositories_fd, path, NULL, AT_SYMLINK_NOFOLLOW))
 		r = -errno;
 	pthread_mutex_unlock(link_lock(store, digest));
+	if (changes)
+		store_note_change(store, changes);
 	if (r || !durably)
 		return r;
 	fd = store_openat(store->repositories_fd, path, O_RDONLY, 0);
@@ -189,7 +198,7 @@ int store_renew_link(struct store *store, const char *repository, enum store_kin
 	char path[LINK_PATH_SIZE];
 
 	link_path(repository, kind, digest, path);
-	return renew(store, path, digest, false);
+	return renew(store, path, digest, false, kind == STORE_MANIFESTS ? repository : NULL);
 }
 
 /* @came: it was not there before. */
@@ -223,12 +232,14 @@ int store_add_link(struct store *store, const char *repository, enum store_kind 
 	dirfd = store_openat(store->repositories_fd, path, O_RDONLY | O_DIRECTORY, 0);
 	if (dirfd < 0)
 		return dirfd;
+	if (kind == STORE_MANIFESTS)
+		store_note_change(store, repository);
 	link_name(digest, name);
 	link_path(repository, kind, digest, path);
 	for (unsigned int i = 0; r == -ENOENT && i < LINK_TRIES; i++) {
 		r = create_link(dirfd, name, bytes, len, &came);
 		if (!r)
-			r = renew(store, path, digest, true);
+			r = renew(store, path, digest, true, NULL);
 	}
 	if (came) /* also when it is not on disk for sure */
 		quota_note_link(store->quotas, repository, digest, true);
@@ -370,6 +381,7 @@ int store_set_tag(struct store *store, const char *repository, const char *tag,
 	dirfd = store_openat(store->repositories_fd, path, O_RDONLY | O_DIRECTORY, 0);
 	if (dirfd < 0)
 		return dirfd;
+	store_note_change(store, repository);
 	digest_format(digest, text);
 	len = strlen(text);
 	text[len++] = '\n';
@@ -396,6 +408,7 @@ int store_remove_tag(struct store *store, const char *repository, const char *ta
 	bool went;
 
 	tag_path(repository, tag, path);
+	store_note_change(store, repository);
 	return remove_path(store, repository, STORE_TAGS, path, &went);
 }
 

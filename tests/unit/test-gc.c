@@ -9,6 +9,7 @@
 
 #include "lib/log.h"
 #include "server/digestset.h"
+#include "server/gc.h"
 #include "server/quota.h"
 #include "server/store.h"
 
@@ -210,6 +211,108 @@ static void content_of_a_slow_upload_has_its_lease_from_its_end(void **state)
 	assert_int_equal(store_remove_blob(store, &digest, store_now() - 100, NULL), -EBUSY);
 }
 
+/* ---- Manifests that nothing leads to ---- */
+
+#define MANIFEST_TYPE "application/vnd.oci.image.manifest.v1+json"
+#define INDEX_TYPE "application/vnd.oci.image.index.v1+json"
+
+enum { PROGRESS_EVERY = 1000, N_MANIFESTS = 3 };
+
+static struct digest add_manifest(const char *bytes, const char *type)
+{
+	struct digest digest = digest_of(bytes);
+	char name[DIGEST_TEXT_SIZE];
+	char *text = format_text("%s\n", type), *path;
+
+	assert_int_equal(store_publish_bytes(store, &digest, bytes, strlen(bytes)), 0);
+	assert_int_equal(store_add_link(store, "r", STORE_MANIFESTS, &digest, text, strlen(text)),
+			 0);
+	digest_format(&digest, name);
+	name[6] = '-';
+	path = format_text("r/_manifests/%s", name);
+	set_age(path, store->repositories_fd, 2 * store->lease_s);
+	free(path);
+	free(text);
+	return digest;
+}
+
+static struct digest add_image(const char *name)
+{
+	struct digest config = digest_of(name), digest;
+	char text[DIGEST_TEXT_SIZE];
+	char *bytes = format_text("{\"schemaVersion\":2,\"mediaType\":\"" MANIFEST_TYPE
+				  "\",\"config\":{\"mediaType\":\"x/y\",\"digest\":\"%s\","
+				  "\"size\":1},\"layers\":[]}",
+				  digest_format(&config, text));
+
+	digest = add_manifest(bytes, MANIFEST_TYPE);
+	free(bytes);
+	return digest;
+}
+
+struct late_push {
+	struct digest list;
+	bool done;
+};
+
+/* The list gets a tag, after the collection has looked at the tags and at its age. */
+static void push_late(void *context, const char *what, uint64_t n)
+{
+	struct late_push *late = context;
+
+	if (late->done)
+		return;
+	assert_string_equal(what, "manifests");
+	assert_int_equal(n, PROGRESS_EVERY);
+	store_lock_repository(store, "r");
+	assert_int_equal(store_add_link(store, "r", STORE_MANIFESTS, &late->list, INDEX_TYPE "\n",
+					strlen(INDEX_TYPE "\n")),
+			 0);
+	assert_int_equal(store_set_tag(store, "r", "late", &late->list), 0);
+	store_unlock_repository(store, "r");
+	late->done = true;
+}
+
+static void a_tag_that_comes_during_a_collection_keeps_what_it_leads_to(void **state)
+{
+	struct late_push late = { .done = false };
+	struct gc_options options = { .untagged_s = 1, .progress = push_late, .context = &late };
+	struct digest tagged, child;
+	char text[DIGEST_TEXT_SIZE];
+	struct gc_report report;
+	enum index_state index_state;
+	struct index *index;
+	char *list;
+
+	(void)state;
+	assert_int_equal(index_open(store->root_fd, 1 << 20, &index, &index_state, NULL), 0);
+	assert_int_equal(store_create_repository(store, "r"), 0);
+	tagged = add_image("tagged");
+	child = add_image("child");
+	list = format_text("{\"schemaVersion\":2,\"mediaType\":\"" INDEX_TYPE
+			   "\",\"manifests\":[{\"mediaType\":\"" MANIFEST_TYPE
+			   "\",\"digest\":\"%s\",\"size\":1}]}",
+			   digest_format(&child, text));
+	late.list = add_manifest(list, INDEX_TYPE);
+	/* So that progress is told of when all manifests were found to be old, but for one step. */
+	digest_format(&tagged, text);
+	for (int i = 0; i < PROGRESS_EVERY - N_MANIFESTS - 1; i++) {
+		char name[32];
+		int fd;
+
+		snprintf(name, sizeof(name), "r/_tags/t%d", i);
+		fd = openat(store->repositories_fd, name, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+		assert_int_equal(write_all(fd, text, strlen(text)), 0);
+		close(fd);
+	}
+	assert_int_equal(gc_run(store, index, &options, &report, NULL), 0);
+	assert_true(late.done);
+	assert_int_equal(report.manifests, 0);
+	assert_int_equal(store_has_link(store, "r", STORE_MANIFESTS, &child), 1);
+	free(list);
+	index_close(index, true);
+}
+
 /* ---- Sets ---- */
 
 static struct digest digest_number(unsigned int n)
@@ -348,6 +451,7 @@ int main(void)
 		TEST(a_second_push_heals_what_is_damaged),
 		TEST(nothing_is_packed_without_room_for_both_forms),
 		TEST(content_of_a_slow_upload_has_its_lease_from_its_end),
+		TEST(a_tag_that_comes_during_a_collection_keeps_what_it_leads_to),
 		cmocka_unit_test(a_set_has_what_was_added),
 		cmocka_unit_test(what_is_added_again_takes_no_memory),
 		TEST(nothing_is_refused_before_it_is_counted),

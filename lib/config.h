@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Configuration files: INI sections, one table per program that names each key once
- * with its type, range and meaning. An unknown section or key, or a value out of range,
- * is an error that names file and line.
+ * Configuration files: lines of "[section]", "key = value", and comments that begin with # or
+ * ;, of any length. One table per program names each key once with its type, range and meaning.
+ * An unknown section or key, a key that is there twice, a value out of range, a comment behind a
+ * value and a line that is none of these are errors that name file and line.
  */
 #pragma once
 
@@ -15,7 +16,7 @@ enum config_type {
 	CONFIG_BOOL,   /* bool: yes/no, true/false, on/off, 1/0 */
 	CONFIG_NUMBER, /* uint64_t within min..max */
 	CONFIG_SIZE,   /* uint64_t bytes; K, M, G, T (powers of 1024) may follow */
-	CONFIG_CALL,   /* set() is called for each occurrence */
+	CONFIG_CALL,   /* set() is called, once for each section that has it */
 };
 
 struct config_option {
@@ -34,11 +35,19 @@ struct config_option {
 /**
  * config_load() - read @path into @target.
  * @options: table of @n_options.
- * Return: 0; -ENOENT; -EINVAL with @problem "FILE:LINE: what, and what would be right".
+ * Return: 0; -ENOENT; -EFBIG; -EINVAL with @problem "FILE:LINE: what, and what would be right".
  * On an error @target holds what was read so far; free it with config_free().
  */
 int config_load(const char *path, const struct config_option *options, size_t n_options,
 		void *target, struct problem *problem) must_check;
+
+/**
+ * config_parse() - the same from @len bytes of @text.
+ * @line: the number of the line that @problem is about, when it fails.
+ */
+int config_parse(const char *text, size_t len, const struct config_option *options,
+		 size_t n_options, void *target, unsigned int *line,
+		 struct problem *problem) must_check;
 
 /** config_free() - free the strings of @target that the table names. */
 void config_free(const struct config_option *options, size_t n_options, void *target);

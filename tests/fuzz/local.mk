@@ -4,6 +4,7 @@ fuzz_targets = \
 	%D%/fuzz-authorization \
 	%D%/fuzz-admin \
 	%D%/fuzz-challenge \
+	%D%/fuzz-config \
 	%D%/fuzz-oci \
 	%D%/fuzz-pack \
 	%D%/fuzz-reference \
@@ -32,6 +33,11 @@ endif
 %C%_fuzz_challenge_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/%D%/corpus/challenge"'
 %C%_fuzz_challenge_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 %C%_fuzz_challenge_LDADD = $(FUZZ_LIBS)
+
+%C%_fuzz_config_SOURCES = %D%/fuzz-config.c $(fuzz_main)
+%C%_fuzz_config_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/%D%/corpus/config"'
+%C%_fuzz_config_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_config_LDADD = $(LIBSERVER_LIBS)
 
 %C%_fuzz_oci_SOURCES = %D%/fuzz-oci.c $(fuzz_main)
 %C%_fuzz_oci_CPPFLAGS = $(AM_CPPFLAGS) -DFUZZ_CORPUS='"$(abs_top_srcdir)/%D%/corpus/oci"'

@@ -7,6 +7,7 @@ unit_tests = \
 	%D%/test-blob \
 	%D%/test-challenge \
 	%D%/test-compress \
+	%D%/test-config \
 	%D%/test-control \
 	%D%/test-follower \
 	%D%/test-fuse-node \
@@ -38,6 +39,10 @@ UNIT_LIBS = $(LIBINTINODE_LIBS) $(CMOCKA_LIBS)
 %C%_test_jwt_SOURCES = %D%/test-jwt.c
 %C%_test_jwt_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_jwt_LDADD = $(LIBSERVER_LIBS) $(CMOCKA_LIBS)
+
+%C%_test_config_SOURCES = %D%/test-config.c
+%C%_test_config_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_config_LDADD = $(UNIT_LIBS)
 
 %C%_test_control_SOURCES = %D%/test-control.c
 %C%_test_control_CFLAGS = $(UNIT_CFLAGS)

@@ -128,12 +128,33 @@ void access_free(struct access *access)
 	free(access);
 }
 
+int access_stays_closed(struct access *access, const struct access_options *options,
+			const struct rules *rules, struct problem *problem)
+{
+	bool was_open;
+
+	pthread_mutex_lock(&access->lock);
+	was_open = access->state->is_open;
+	pthread_mutex_unlock(&access->lock);
+	if (was_open || options->htpasswd || options->token_keys || options->certificates ||
+	    rules_say_who(rules))
+		return 0;
+	return problem_set(problem, -EPERM,
+			   "without any [auth] and rule everybody could do everything: turning "
+			   "access control off needs a restart");
+}
+
 int access_reload(struct access *access, const struct access_options *options, struct rules *rules,
 		  struct problem *problem)
 {
 	struct access_state *state = NULL, *old;
-	int r = make_state(options, rules, &state, problem);
+	int r = access_stays_closed(access, options, rules, problem);
 
+	if (r) {
+		rules_deinit(rules);
+		return r;
+	}
+	r = make_state(options, rules, &state, problem);
 	if (r)
 		return r;
 	pthread_mutex_lock(&access->lock);

@@ -41,7 +41,19 @@ int access_new(const struct access_options *options, struct rules *rules, struct
 	       struct problem *problem) must_check;
 void access_free(struct access *access);
 
-/** access_reload() - load anew; on failure everything stays as it was. */
+/**
+ * access_stays_closed() - would a reload open a registry to everybody that was not? A file that is
+ * empty, or being written at that moment, must not.
+ * Return: 0; -EPERM with @problem.
+ */
+int access_stays_closed(struct access *access, const struct access_options *options,
+			const struct rules *rules, struct problem *problem) must_check;
+
+/**
+ * access_reload() - load anew; on failure everything stays as it was.
+ * @rules: moved into it, also on failure.
+ * Return: as access_new(), and -EPERM: see access_stays_closed().
+ */
 int access_reload(struct access *access, const struct access_options *options, struct rules *rules,
 		  struct problem *problem) must_check;
 

@@ -222,13 +222,26 @@ static int (*const reloads[])(struct program *program, struct options *fresh,
 	reload_tls,
 };
 
+/* A file that is away or empty for a moment must not take the rules with it. */
+static int read_again(struct program *program, struct options *fresh, struct problem *problem)
+{
+	enum options_result result;
+	int r = options_read(program->argc, program->argv, fresh, &result, problem);
+
+	if (!r && program->options.has_file && !fresh->has_file)
+		r = problem_set(problem, -ENOENT,
+				"the file of settings that was read at the start is gone");
+	return r ? r
+		 : access_stays_closed(program->services.access, &fresh->access, &fresh->rules,
+				       problem);
+}
+
 static void reload(struct program *program)
 {
 	struct options fresh;
-	enum options_result result;
 	struct problem problem = { "" };
 	bool failed = false;
-	int r = options_read(program->argc, program->argv, &fresh, &result, &problem);
+	int r = read_again(program, &fresh, &problem);
 
 	if (r) {
 		log_error("reload: %s; the settings stay as they were", problem_text(&problem, r));

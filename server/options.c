@@ -324,7 +324,8 @@ int options_read(int argc, char **argv, struct options *out, enum options_result
 		r = scan(argc, argv, &config, out, result, problem);
 	if (r || *result == OPTIONS_EXIT)
 		return r;
-	if (config || !access(CONFIG_DEFAULT, F_OK))
+	out->has_file = config || !access(CONFIG_DEFAULT, F_OK);
+	if (out->has_file)
 		r = config_load(config ? config : CONFIG_DEFAULT, config_table,
 				ARRAY_SIZE(config_table), out, problem);
 	if (!r)

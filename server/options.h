@@ -38,6 +38,7 @@ struct options {
 	struct tls_options tls;
 	char *tls_certificate, *tls_key, *tls_client_ca, *tls_client; /* owned */
 	bool check_config;
+	bool has_file; /* a configuration file was read */
 };
 
 enum options_result { OPTIONS_RUN, OPTIONS_EXIT };

@@ -221,6 +221,31 @@ static void a_file_with_anything_else_is_refused(void **state)
 	}
 }
 
+static void a_reload_closes_a_registry_but_never_opens_it(void **state)
+{
+	const struct access_options open = { .realm = "x" };
+	const struct access_options closed = { .realm = "x", .certificates = true };
+	struct rules none = { .rules = NULL }, some = { .rules = NULL };
+	struct access *access = NULL;
+	struct access_state *now;
+	struct problem problem = { "" };
+
+	(void)state;
+	assert_int_equal(access_new(&open, &none, &access, &problem), 0);
+	assert_int_equal(access_reload(access, &open, &none, &problem), 0);
+	assert_int_equal(access_reload(access, &closed, &none, &problem), 0);
+	assert_int_equal(access_reload(access, &open, &none, &problem), -EPERM);
+	set(&none, "a", "quota", "1G");
+	assert_int_equal(access_reload(access, &open, &none, &problem), -EPERM);
+	set(&some, "a", "pull", "anonymous");
+	assert_int_equal(access_reload(access, &open, &some, &problem), 0);
+	assert_int_equal(access_reload(access, &open, &none, &problem), -EPERM);
+	now = access_get(access);
+	assert_false(access_is_open(now));
+	access_state_unref(now);
+	access_free(access);
+}
+
 static void is_pair(const char *header, const char *user, const char *password)
 {
 	const char *got_user, *got_password;
@@ -264,6 +289,7 @@ int main(void)
 		cmocka_unit_test(a_wrong_pair_costs_the_same_work_for_unknown_users),
 		cmocka_unit_test(who_comes_with_the_same_pair_shares_its_verification),
 		cmocka_unit_test(a_file_with_anything_else_is_refused),
+		cmocka_unit_test(a_reload_closes_a_registry_but_never_opens_it),
 		cmocka_unit_test(basic_is_a_user_and_a_password),
 	};
 

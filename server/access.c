@@ -70,6 +70,8 @@ static int load(struct access_state *state, struct problem *problem)
 		return problem_set(problem, -EINVAL, "[auth] token-service is missing");
 	if (options->htpasswd)
 		r = htpasswd_load(options->htpasswd, &state->htpasswd, problem);
+	if (!r && state->htpasswd)
+		htpasswd_limit(state->htpasswd, options->verifying_max, options->failures_max);
 	if (!r && options->token_keys)
 		r = jwt_keys_load(options->token_keys, &state->keys, problem);
 	return r;
@@ -220,17 +222,17 @@ static int wrong(struct problem *problem, const char *what)
 }
 
 static int verify(struct access_state *state, const char *user, const char *password,
-		  bool may_block, struct problem *problem)
+		  struct login *login, struct problem *problem)
 {
 	int r = htpasswd_remembers(state->htpasswd, user, password);
 
-	if (r == -EAGAIN && may_block)
-		r = htpasswd_verify(state->htpasswd, user, password);
+	if (r == -EAGAIN && login)
+		r = htpasswd_verify(state->htpasswd, user, password, login);
 	return r == -EACCES ? wrong(problem, "user name or password are wrong") : r;
 }
 
-static int identify_basic(struct access_state *state, const char *authorization, bool may_block,
-			  struct identity *out, struct problem *problem)
+static int identify_basic(struct access_state *state, const char *authorization,
+			  struct login *login, struct identity *out, struct problem *problem)
 {
 	size_t size = strlen(authorization) + 1;
 	const char *user, *password;
@@ -247,7 +249,7 @@ static int identify_basic(struct access_state *state, const char *authorization,
 	} else if (!*user && !*password) {
 		r = 0; /* what clients send that have no password: nobody */
 	} else {
-		r = verify(state, user, password, may_block, problem);
+		r = verify(state, user, password, login, problem);
 		if (!r) {
 			out->known = true;
 			snprintf(out->user, sizeof(out->user), "%s", user);
@@ -258,8 +260,8 @@ static int identify_basic(struct access_state *state, const char *authorization,
 	return r;
 }
 
-static int identify_token(struct access_state *state, const char *token, struct identity *out,
-			  struct problem *problem)
+static int identify_token(struct access_state *state, const char *token, const struct login *login,
+			  struct identity *out, struct problem *problem)
 {
 	const struct jwt_expect expect = { .issuer = state->options.token_issuer,
 					   .audience = state->options.token_service,
@@ -269,21 +271,23 @@ static int identify_token(struct access_state *state, const char *token, struct 
 
 	if (!state->keys)
 		return wrong(problem, "tokens are not taken here");
+	if (!login && jwt_keys_count(state->keys) > JWT_KEYS_QUICK)
+		return -EAGAIN;
 	r = jwt_verify(state->keys, token, &expect, &out->claims, &expires_s, problem);
 	return r && r != -ENOMEM ? -EACCES : r;
 }
 
 int access_identify(struct access_state *state, const char *authorization, const char *certificate,
-		    bool may_block, struct identity *out, struct problem *problem)
+		    struct login *login, struct identity *out, struct problem *problem)
 {
 	*out = (struct identity){ .known = false };
 	if (authorization && strlen(authorization) > AUTHORIZATION_MAX)
 		return wrong(problem, "the Authorization header is too long");
 	if (authorization && !strncasecmp(authorization, "Bearer ", 7))
 		return identify_token(state, authorization + 7 + strspn(authorization + 7, " "),
-				      out, problem);
+				      login, out, problem);
 	if (authorization)
-		return identify_basic(state, authorization, may_block, out, problem);
+		return identify_basic(state, authorization, login, out, problem);
 	if (certificate && state->options.certificates) {
 		out->known = true;
 		snprintf(out->user, sizeof(out->user), "cert:%s", certificate);

@@ -23,7 +23,9 @@ struct access_options {
 	const char *htpasswd;						     /* file, or NULL */
 	const char *realm;						     /* what clients show */
 	const char *token_realm, *token_service, *token_issuer, *token_keys; /* NULL: no tokens */
-	bool certificates; /* client certificates name users */
+	bool certificates;	    /* client certificates name users */
+	unsigned int verifying_max; /* see htpasswd_limit() */
+	uint64_t failures_max;
 };
 
 struct identity {
@@ -70,12 +72,13 @@ bool access_knows_users(const struct access_state *state);
 /**
  * access_identify() - who sends this Authorization header (or NULL)?
  * @certificate: name in the client's verified certificate, or NULL.
- * @may_block: verify a password that is not remembered; takes tens of milliseconds.
- * Return: 0 (also for nobody in particular); -EAGAIN: call again with @may_block; -EACCES: what
- * was sent is wrong, with @problem; -EBUSY: too many are being verified; -ENOMEM.
+ * @login: NULL: do not block, which verifying a password that is not remembered does for tens of
+ * milliseconds, and trying more than JWT_KEYS_QUICK keys on a token for some.
+ * Return: 0 (also for nobody in particular); -EAGAIN: call again with @login; -EACCES: what was
+ * sent is wrong, with @problem; -EBUSY, -EINPROGRESS: see htpasswd_verify(); -ENOMEM.
  */
 int access_identify(struct access_state *state, const char *authorization, const char *certificate,
-		    bool may_block, struct identity *out, struct problem *problem) must_check;
+		    struct login *login, struct identity *out, struct problem *problem) must_check;
 void identity_deinit(struct identity *identity);
 
 /** access_allows() - may he do that with this repository? */

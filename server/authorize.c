@@ -101,16 +101,22 @@ enum authorization authorize(struct request *request, bool may_block)
 		request->access = access_get(request->services->access);
 	if (access_is_open(request->access) || request->operation->need == NEED_NOTHING)
 		return AUTHORIZATION_DONE;
+	if (may_block)
+		connection_address(request->entry, request->login.address);
 	has_name = tls_client_name(request->connection, name);
 	r = access_identify(request->access, request_header(request, "Authorization"),
-			    has_name ? name : NULL, may_block, &request->identity, &problem);
+			    has_name ? name : NULL, may_block ? &request->login : NULL,
+			    &request->identity, &problem);
+	if (r == -EINPROGRESS)
+		return AUTHORIZATION_WAITS;
 	if (r == -EAGAIN && !may_block)
 		return AUTHORIZATION_BLOCKS;
 	if (r == -EACCES)
 		reply_unauthorized(request, "invalid_token", problem.text);
 	else if (r == -EBUSY)
 		reply_error(request, API_TOOMANYREQUESTS,
-			    "many passwords are being checked: try again in a moment");
+			    "too many passwords are being checked, or were wrong: try again in a "
+			    "moment");
 	else if (r)
 		reply_failure(request, r, "authentication");
 	else

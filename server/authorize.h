@@ -10,9 +10,13 @@
 enum authorization {
 	AUTHORIZATION_DONE,   /* allowed, or answered */
 	AUTHORIZATION_BLOCKS, /* to be called on a worker, with @may_block */
+	AUTHORIZATION_WAITS,  /* to be called when request->login is told to ask again */
 };
 
-/** authorize() - before the operation's begin(). @may_block: this is a worker. */
+/**
+ * authorize() - before the operation's begin(). @may_block: this is a worker. After
+ * AUTHORIZATION_WAITS the request is not the caller's any more.
+ */
 enum authorization authorize(struct request *request, bool may_block);
 
 /** request_may() - may who sent it do that with @repository? For names in a query. */

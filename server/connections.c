@@ -90,6 +90,13 @@ static void address_release(struct connections *connections, struct address *add
 	pthread_mutex_unlock(&connections->address_lock);
 }
 
+void connection_address(const struct connection *connection, unsigned char key[static 16])
+{
+	memset(key, 0, 16);
+	if (connection && connection->address)
+		memcpy(key, connection->address->key, 16);
+}
+
 static enum connection_verdict judge(struct connections *connections, unsigned int n_address)
 {
 	uint64_t total = connections->total, per_address = connections->per_address;

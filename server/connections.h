@@ -77,6 +77,9 @@ struct connection *connections_find(struct MHD_Connection *connection);
  */
 bool connection_set_state(struct connection *connection, enum connection_state state);
 
+/** connection_address() - one key for each IPv4 address or IPv6 /64. @connection may be NULL. */
+void connection_address(const struct connection *connection, unsigned char key[static 16]);
+
 /** connection_verdict() - may it be served? */
 enum connection_verdict connection_verdict(const struct connection *connection);
 

@@ -15,36 +15,45 @@
 
 enum { SLOTS = 1024, MAC_BYTES = 32, KEY_BYTES = 32, BCRYPT_LEN = 60 };
 
-struct user {
-	char *name; /* owned */
-	char hash[BCRYPT_LEN + 1];
-};
-
+/* Of a pair that was verified. */
 struct seen {
 	unsigned char mac[MAC_BYTES];
-	bool right;
 	int64_t until_ms;
+};
+
+/* A user has one right password, and a place of his own for it that no wrong one takes. */
+struct user {
+	char *name; /* owned */
+	unsigned int line;
+	char hash[BCRYPT_LEN + 1];
+	struct seen right; /* under lock */
 };
 
 struct verifying {
 	unsigned char mac[MAC_BYTES];
 	bool busy;
+	struct login *waiting; /* those with the same pair */
 };
 
 struct htpasswd {
 	struct user *users; /* owned; sorted by name */
 	size_t n;
 	unsigned char key[KEY_BYTES];
+	unsigned int verifying_max;
+	uint64_t failures_max; /* 0: any number */
 	pthread_mutex_t lock;
-	pthread_cond_t done;
 	uint64_t n_verifications;			    /* under lock */
-	struct seen seen[SLOTS];			    /* under lock */
+	struct seen wrong[SLOTS];			    /* under lock */
+	struct failures failures;			    /* under lock */
 	struct verifying verifying[HTPASSWD_VERIFYING_MAX]; /* under lock */
 };
 
 static int compare(const void *a, const void *b)
 {
-	return strcmp(((const struct user *)a)->name, ((const struct user *)b)->name);
+	const struct user *x = a, *y = b;
+	int r = strcmp(x->name, y->name);
+
+	return r ? r : (x->line > y->line) - (x->line < y->line);
 }
 
 static int compare_name(const void *name, const void *user)
@@ -99,7 +108,7 @@ static int add_user(struct htpasswd *htpasswd, const char *line, size_t len, uns
 	if (!more)
 		return -ENOMEM;
 	htpasswd->users = more;
-	more[htpasswd->n].name = strndup(line, name_len);
+	more[htpasswd->n] = (struct user){ .name = strndup(line, name_len), .line = number };
 	if (!more[htpasswd->n].name)
 		return -ENOMEM;
 	memcpy(more[htpasswd->n].hash, colon + 1, BCRYPT_LEN);
@@ -126,6 +135,21 @@ static int add_users(struct htpasswd *htpasswd, const char *text, size_t len,
 	return r;
 }
 
+/* Two passwords for one user: which one counts would be chance. */
+static int sort_users(struct htpasswd *htpasswd, struct problem *problem)
+{
+	struct user *users = htpasswd->users;
+
+	qsort(users, htpasswd->n, sizeof(*users), compare);
+	for (size_t i = 1; i < htpasswd->n; i++) {
+		if (!strcmp(users[i - 1].name, users[i].name))
+			return problem_set(problem, -EINVAL,
+					   "line %u: the user '%s' is in line %u, too",
+					   users[i].line, users[i].name, users[i - 1].line);
+	}
+	return 0;
+}
+
 int htpasswd_parse(const char *text, size_t len, struct htpasswd **out, struct problem *problem)
 {
 	struct htpasswd *htpasswd = calloc(1, sizeof(*htpasswd));
@@ -134,18 +158,19 @@ int htpasswd_parse(const char *text, size_t len, struct htpasswd **out, struct p
 	if (!htpasswd)
 		return -ENOMEM;
 	pthread_mutex_init(&htpasswd->lock, NULL);
-	pthread_cond_init(&htpasswd->done, NULL);
+	htpasswd->verifying_max = HTPASSWD_VERIFYING_MAX;
 	r = getrandom(htpasswd->key, KEY_BYTES, 0) == KEY_BYTES ? 0 : -EIO;
 	if (!r)
 		r = add_users(htpasswd, text, len, problem);
 	if (!r && !htpasswd->n)
 		r = problem_set(problem, -EINVAL,
 				"it names no user: htpasswd -B FILE USER adds one");
+	if (!r)
+		r = sort_users(htpasswd, problem);
 	if (r) {
 		htpasswd_free(htpasswd);
 		return r;
 	}
-	qsort(htpasswd->users, htpasswd->n, sizeof(*htpasswd->users), compare);
 	*out = htpasswd;
 	return 0;
 }
@@ -172,7 +197,6 @@ void htpasswd_free(struct htpasswd *htpasswd)
 	for (size_t i = 0; i < htpasswd->n; i++)
 		free(htpasswd->users[i].name);
 	free(htpasswd->users);
-	pthread_cond_destroy(&htpasswd->done);
 	pthread_mutex_destroy(&htpasswd->lock);
 	explicit_bzero(htpasswd, sizeof(*htpasswd));
 	free(htpasswd);
@@ -196,19 +220,35 @@ static bool make_mac(const struct htpasswd *htpasswd, const char *user, const ch
 	return out_len == MAC_BYTES;
 }
 
-static struct seen *slot_of(struct htpasswd *htpasswd, const unsigned char *mac)
+static struct user *find_user(const struct htpasswd *htpasswd, const char *name)
 {
-	return &htpasswd->seen[(mac[0] | (unsigned int)mac[1] << 8) % SLOTS];
+	return bsearch(name, htpasswd->users, htpasswd->n, sizeof(*htpasswd->users), compare_name);
+}
+
+static struct seen *wrong_slot(struct htpasswd *htpasswd, const unsigned char *mac)
+{
+	return &htpasswd->wrong[(mac[0] | (unsigned int)mac[1] << 8) % SLOTS];
+}
+
+static bool is_seen(const struct seen *seen, const unsigned char *mac)
+{
+	return seen->until_ms > now_ms() && !CRYPTO_memcmp(seen->mac, mac, MAC_BYTES);
+}
+
+static void see(struct seen *seen, const unsigned char *mac, int seconds)
+{
+	memcpy(seen->mac, mac, MAC_BYTES);
+	seen->until_ms = now_ms() + seconds * 1000LL;
 }
 
 /* Under the lock. */
-static int look_up(struct htpasswd *htpasswd, const unsigned char *mac)
+static int look_up(struct htpasswd *htpasswd, const char *user, const unsigned char *mac)
 {
-	const struct seen *seen = slot_of(htpasswd, mac);
+	const struct user *found = find_user(htpasswd, user);
 
-	if (seen->until_ms <= now_ms() || CRYPTO_memcmp(seen->mac, mac, MAC_BYTES))
-		return -EAGAIN;
-	return seen->right ? 0 : -EACCES;
+	if (found && is_seen(&found->right, mac))
+		return 0;
+	return is_seen(wrong_slot(htpasswd, mac), mac) ? -EACCES : -EAGAIN;
 }
 
 int htpasswd_remembers(struct htpasswd *htpasswd, const char *user, const char *password)
@@ -219,7 +259,7 @@ int htpasswd_remembers(struct htpasswd *htpasswd, const char *user, const char *
 	if (!make_mac(htpasswd, user, password, mac))
 		return -ENOMEM;
 	pthread_mutex_lock(&htpasswd->lock);
-	r = look_up(htpasswd, mac);
+	r = look_up(htpasswd, user, mac);
 	pthread_mutex_unlock(&htpasswd->lock);
 	return r;
 }
@@ -242,8 +282,7 @@ static const char *stand_in(const struct htpasswd *htpasswd, const char *user)
 static int compare_hash(const struct htpasswd *htpasswd, const char *user, const char *password)
 {
 	struct crypt_data *data = calloc(1, sizeof(*data));
-	const struct user *found =
-		bsearch(user, htpasswd->users, htpasswd->n, sizeof(*htpasswd->users), compare_name);
+	const struct user *found = find_user(htpasswd, user);
 	const char *nobody = stand_in(htpasswd, user), *hash = found ? found->hash : nobody, *got;
 	bool right;
 
@@ -261,7 +300,7 @@ static struct verifying *find_verifying(struct htpasswd *htpasswd, const unsigne
 {
 	struct verifying *unused = NULL;
 
-	for (size_t i = 0; i < HTPASSWD_VERIFYING_MAX; i++) {
+	for (size_t i = 0; i < htpasswd->verifying_max; i++) {
 		struct verifying *entry = &htpasswd->verifying[i];
 
 		if (entry->busy && !CRYPTO_memcmp(entry->mac, mac, MAC_BYTES))
@@ -272,11 +311,11 @@ static struct verifying *find_verifying(struct htpasswd *htpasswd, const unsigne
 	return unused;
 }
 
-/* Under the lock, but for the verification. */
+/* Under the lock, but for the verification. @waiting: who is to ask again, without the lock. */
 static int verify(struct htpasswd *htpasswd, struct verifying *entry, const unsigned char *mac,
-		  const char *user, const char *password)
+		  const char *user, const char *password, const struct login *login,
+		  struct login **waiting)
 {
-	struct seen *seen = slot_of(htpasswd, mac);
 	int r;
 
 	entry->busy = true;
@@ -286,35 +325,63 @@ static int verify(struct htpasswd *htpasswd, struct verifying *entry, const unsi
 	r = compare_hash(htpasswd, user, password);
 	pthread_mutex_lock(&htpasswd->lock);
 	entry->busy = false;
-	if (r != -ENOMEM) {
-		memcpy(seen->mac, mac, MAC_BYTES);
-		seen->right = !r;
-		seen->until_ms = now_ms() + (r ? HTPASSWD_REFUSE_S : HTPASSWD_REMEMBER_S) * 1000LL;
+	*waiting = steal_ptr(entry->waiting);
+	if (!r)
+		see(&find_user(htpasswd, user)->right, mac, HTPASSWD_REMEMBER_S);
+	if (r == -EACCES) {
+		see(wrong_slot(htpasswd, mac), mac, HTPASSWD_REFUSE_S);
+		failures_count(&htpasswd->failures, login->address, now_ms());
 	}
-	pthread_cond_broadcast(&htpasswd->done);
 	return r;
 }
 
-int htpasswd_verify(struct htpasswd *htpasswd, const char *user, const char *password)
+/* Under the lock. */
+static bool has_failed_too_often(const struct htpasswd *htpasswd, const struct login *login)
 {
+	return htpasswd->failures_max &&
+	       failures_of(&htpasswd->failures, login->address, now_ms()) >= htpasswd->failures_max;
+}
+
+int htpasswd_verify(struct htpasswd *htpasswd, const char *user, const char *password,
+		    struct login *login)
+{
+	struct login *waiting = NULL;
 	unsigned char mac[MAC_BYTES];
+	struct verifying *entry;
 	int r;
 
 	if (!make_mac(htpasswd, user, password, mac))
 		return -ENOMEM;
 	pthread_mutex_lock(&htpasswd->lock);
-	while ((r = look_up(htpasswd, mac)) == -EAGAIN) {
-		struct verifying *entry = find_verifying(htpasswd, mac);
-
-		if (entry && entry->busy) {
-			pthread_cond_wait(&htpasswd->done, &htpasswd->lock);
-			continue;
+	r = look_up(htpasswd, user, mac);
+	if (r == -EAGAIN) {
+		entry = has_failed_too_often(htpasswd, login) ? NULL
+							      : find_verifying(htpasswd, mac);
+		if (!entry) {
+			r = -EBUSY;
+		} else if (entry->busy) {
+			login->next = entry->waiting;
+			entry->waiting = login;
+			r = -EINPROGRESS;
+		} else {
+			r = verify(htpasswd, entry, mac, user, password, login, &waiting);
 		}
-		r = entry ? verify(htpasswd, entry, mac, user, password) : -EBUSY;
-		break;
 	}
 	pthread_mutex_unlock(&htpasswd->lock);
+	while (waiting) {
+		struct login *next = waiting->next;
+
+		waiting->again(waiting);
+		waiting = next;
+	}
 	return r;
+}
+
+void htpasswd_limit(struct htpasswd *htpasswd, unsigned int verifying, uint64_t failures)
+{
+	if (verifying > 0 && verifying < HTPASSWD_VERIFYING_MAX)
+		htpasswd->verifying_max = verifying;
+	htpasswd->failures_max = failures;
 }
 
 uint64_t htpasswd_verifications(struct htpasswd *htpasswd)

@@ -297,13 +297,22 @@ static bool is_welcome(struct request *request)
 	return false;
 }
 
+/* A worker's verification that this request waited for is done. */
+static void authorize_again(struct login *login)
+{
+	struct request *request = container_of(login, struct request, login);
+
+	workers_submit(request->server->workers, &request->job);
+}
+
 static void authorize_on_worker(struct job *job)
 {
 	struct request *request = container_of(job, struct request, job);
 	struct MHD_Connection *connection = request->connection;
 	struct server *server = request->server;
 
-	(void)!authorize(request, true);
+	if (authorize(request, true) == AUTHORIZATION_WAITS)
+		return; /* it may be another worker's by now */
 	MHD_resume_connection(connection);
 	server->n_jobs--;
 }
@@ -337,6 +346,7 @@ static enum MHD_Result on_headers(struct request *request, const char *method_na
 		return answer(request);
 	}
 	find_operation(request, method_name);
+	request->login.again = authorize_again;
 	if (!request->on_monitor &&
 	    tls_client_is_missing(request->server->tls, request->connection))
 		reply_error(request, API_DENIED, "this needs a client certificate");

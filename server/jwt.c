@@ -116,6 +116,11 @@ void jwt_keys_free(struct jwt_keys *keys)
 	free(keys);
 }
 
+size_t jwt_keys_count(const struct jwt_keys *keys)
+{
+	return keys->n;
+}
+
 static int base64url_value(char c)
 {
 	if (c >= 'A' && c <= 'Z')

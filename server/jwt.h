@@ -16,6 +16,7 @@ struct problem;
 enum {
 	JWT_SIZE_MAX = 16 * 1024,
 	JWT_KEYS_MAX = 64,
+	JWT_KEYS_QUICK = 4, /* that a token is tried with in less than a millisecond */
 	JWT_KEY_FILE_MAX = 1024 * 1024,
 	JWT_LEEWAY_S = 60, /* clocks differ */
 };
@@ -25,6 +26,7 @@ int jwt_keys_parse(const char *text, size_t len, struct jwt_keys **out,
 		   struct problem *problem) must_check;
 int jwt_keys_load(const char *path, struct jwt_keys **out, struct problem *problem) must_check;
 void jwt_keys_free(struct jwt_keys *keys);
+size_t jwt_keys_count(const struct jwt_keys *keys);
 
 struct jwt_expect {
 	const char *issuer;   /* NULL: any */

@@ -17,6 +17,7 @@ noinst_LIBRARIES += %D%/libserver.a
 	%D%/daemon.c \
 	%D%/digestset.c %D%/digestset.h \
 	%D%/errors.c %D%/errors.h \
+	%D%/failures.c %D%/failures.h \
 	%D%/follower.c %D%/follower.h \
 	%D%/fsck.c %D%/fsck.h %D%/fsck-internal.h \
 	%D%/fsck_blobs.c \

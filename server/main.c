@@ -196,6 +196,7 @@ static int reload_access(struct program *program, struct options *fresh, struct 
 {
 	struct rules rules = fresh->rules;
 
+	fresh->access.verifying_max = program->options.access.verifying_max; /* of the workers */
 	/* Moved: the fresh options keep nothing of them. */
 	fresh->rules = (struct rules){ .rules = NULL };
 	return access_reload(program->services.access, &fresh->access, &rules, problem);

@@ -57,6 +57,8 @@ static const struct config_option config_table[] = {
 	OPTION("limits", "idle-timeout", CONFIG_NUMBER, http.idle_timeout_s, 1, 86400, "seconds"),
 	OPTION("limits", "body-memory", CONFIG_SIZE, body_memory, 16 << 20, 0,
 	       "of all request bodies that are being collected"),
+	OPTION("limits", "failed-logins", CONFIG_NUMBER, failed_logins, 0, 1000000,
+	       "wrong passwords from one address in a minute; 0: any number"),
 	OPTION("limits", "index-map", CONFIG_SIZE, index_map, 1 << 20, (uint64_t)1 << 40,
 	       "address space of the index to start with"),
 	OPTION("store", "compress", CONFIG_BOOL, compress, 0, 0,
@@ -172,6 +174,7 @@ static int set_defaults(struct options *out)
 			  .access_log = true },
 		.drain_s = 10,
 		.body_memory = 256 << 20,
+		.failed_logins = 30,
 		.index_map = (uint64_t)1 << 30,
 		.compress = true,
 		.min_free = 64 << 20,
@@ -309,6 +312,10 @@ static int finish(struct options *out, struct problem *problem)
 		.token_issuer = out->token_issuer,
 		.token_keys = out->token_keys,
 		.certificates = i > 0,
+		/* Half of the threads, so that pushes go on. */
+		.verifying_max = out->http.n_workers < 4 ? 1
+							 : (unsigned int)out->http.n_workers / 2,
+		.failures_max = out->failed_logins,
 	};
 	return 0;
 }
@@ -351,6 +358,7 @@ static const char *const live_keys[] = {
 	"limits min-rate",
 	"limits rate-window",
 	"limits body-memory",
+	"limits failed-logins",
 	"quota total",
 	"uploads expire",
 	"auth htpasswd",

@@ -33,7 +33,8 @@ struct options {
 	uint64_t untagged_s; /* 0: for ever */
 	struct access_options access;
 	char *htpasswd, *realm, *token_realm, *token_service, *token_issuer,
-		*token_keys; /* owned */
+		*token_keys;	/* owned */
+	uint64_t failed_logins; /* 0: any number */
 	struct rules rules;
 	struct tls_options tls;
 	char *tls_certificate, *tls_key, *tls_client_ca, *tls_client; /* owned */

@@ -118,6 +118,7 @@ struct request {
 	enum request_stage stage;
 	struct access_state *access; /* referenced; NULL: not asked yet */
 	struct identity identity;
+	struct login login; /* of the worker that finds out who it is */
 	bool has_body;
 	bool has_length;
 	uint64_t length;   /* Content-Length */

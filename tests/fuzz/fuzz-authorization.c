@@ -34,12 +34,13 @@ static void identify(const char *text)
 	struct access *access = NULL;
 	struct access_state *state;
 	struct identity identity;
+	struct login login = { .again = NULL };
 	struct problem problem = { "" };
 
 	if (access_new(&options, &rules, &access, &problem))
 		abort();
 	state = access_get(access);
-	if (!access_identify(state, text, NULL, true, &identity, &problem))
+	if (!access_identify(state, text, NULL, &login, &identity, &problem))
 		assert(!access_is_somebody(&identity));
 	identity_deinit(&identity);
 	access_state_unref(state);

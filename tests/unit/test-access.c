@@ -3,6 +3,9 @@
 #include "tests/unit/test.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/log.h"
@@ -10,6 +13,8 @@
 
 /* Of "secret"; the least cost there is. */
 #define HASH "$2y$04$n0x85msjzMHyMmDTJuegkuXINbUeSj4TjYncJtMg4p8GuS8moIBBy"
+/* Of "secret", too, and slow: a second or so. */
+#define SLOW_HASH "$2y$14$w1fEeo4qZl4j9U0gSvdNze65lCtydg5mSLQghWHH5VXFCWqsvQMPK"
 
 static void set(struct rules *rules, const char *pattern, const char *key, const char *value)
 {
@@ -129,16 +134,23 @@ static struct htpasswd *users(const char *text)
 	return htpasswd;
 }
 
+static int verify(struct htpasswd *htpasswd, const char *user, const char *password)
+{
+	struct login login = { .again = NULL };
+
+	return htpasswd_verify(htpasswd, user, password, &login);
+}
+
 static void a_right_password_is_right(void **state)
 {
 	struct htpasswd *htpasswd = users("# people\r\n\nalice:" HASH "\r\nbob:" HASH);
 
 	(void)state;
 	assert_int_equal(htpasswd_remembers(htpasswd, "alice", "secret"), -EAGAIN);
-	assert_int_equal(htpasswd_verify(htpasswd, "alice", "secret"), 0);
+	assert_int_equal(verify(htpasswd, "alice", "secret"), 0);
 	assert_int_equal(htpasswd_remembers(htpasswd, "alice", "secret"), 0);
 	assert_int_equal(htpasswd_remembers(htpasswd, "bob", "secret"), -EAGAIN);
-	assert_int_equal(htpasswd_verify(htpasswd, "bob", "secret"), 0);
+	assert_int_equal(verify(htpasswd, "bob", "secret"), 0);
 	assert_int_equal(htpasswd_remembers(htpasswd, "alic", "esecret"), -EAGAIN);
 	htpasswd_free(htpasswd);
 }
@@ -153,39 +165,119 @@ static void a_wrong_pair_costs_the_same_work_for_unknown_users(void **state)
 		struct htpasswd *htpasswd = users("alice:" HASH "\n");
 
 		for (int round = 0; round < 3; round++)
-			assert_int_equal(htpasswd_verify(htpasswd, names[i], "wrong"), -EACCES);
+			assert_int_equal(verify(htpasswd, names[i], "wrong"), -EACCES);
 		assert_int_equal(htpasswd_verifications(htpasswd), 1);
 		assert_int_equal(htpasswd_remembers(htpasswd, names[i], "wrong"), -EACCES);
-		assert_int_equal(htpasswd_verify(htpasswd, names[i], "worse"), -EACCES);
-		assert_int_equal(htpasswd_verify(htpasswd, names[i], ""), -EACCES);
+		assert_int_equal(verify(htpasswd, names[i], "worse"), -EACCES);
+		assert_int_equal(verify(htpasswd, names[i], ""), -EACCES);
 		assert_int_equal(htpasswd_verifications(htpasswd), 3);
 		/* What is right for another is wrong for him. */
-		assert_int_equal(htpasswd_verify(htpasswd, "nobody", "secret"), -EACCES);
+		assert_int_equal(verify(htpasswd, "nobody", "secret"), -EACCES);
 		htpasswd_free(htpasswd);
 	}
 }
 
-static void *verify_right(void *argument)
+struct waiter {
+	struct login login;
+	struct htpasswd *htpasswd;
+	atomic_int asked; /* again */
+};
+
+static void note_again(struct login *login)
 {
-	return (void *)(intptr_t)htpasswd_verify(argument, "alice", "secret");
+	container_of(login, struct waiter, login)->asked++;
 }
 
+static void *verify_slow(void *argument)
+{
+	return (void *)(intptr_t)verify(argument, "slow", "secret");
+}
+
+/* None of them holds a thread while the one verification, a second or so long, goes on. */
 static void who_comes_with_the_same_pair_shares_its_verification(void **state)
 {
-	struct htpasswd *htpasswd = users("alice:" HASH "\n");
-	pthread_t threads[3 * HTPASSWD_VERIFYING_MAX] = { 0 };
+	struct htpasswd *htpasswd = users("alice:" HASH "\nslow:" SLOW_HASH "\n");
+	struct waiter waiters[3 * HTPASSWD_VERIFYING_MAX] = { 0 };
+	pthread_t thread;
+	void *result;
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, verify_right, htpasswd), 0);
-	for (size_t i = 0; i < ARRAY_SIZE(threads); i++) {
-		void *result;
-
-		assert_int_equal(pthread_join(threads[i], &result), 0);
-		assert_int_equal((intptr_t)result, 0);
+	htpasswd_limit(htpasswd, 1, 0);
+	assert_int_equal(verify(htpasswd, "alice", "secret"), 0);
+	assert_int_equal(pthread_create(&thread, NULL, verify_slow, htpasswd), 0);
+	while (htpasswd_verifications(htpasswd) < 2)
+		sched_yield();
+	for (size_t i = 0; i < ARRAY_SIZE(waiters); i++) {
+		waiters[i].login.again = note_again;
+		assert_int_equal(htpasswd_verify(htpasswd, "slow", "secret", &waiters[i].login),
+				 -EINPROGRESS);
 	}
-	assert_int_equal(htpasswd_verifications(htpasswd), 1);
+	assert_int_equal(verify(htpasswd, "slow", "other"), -EBUSY);
+	assert_int_equal(htpasswd_remembers(htpasswd, "alice", "secret"), 0);
+	assert_int_equal(verify(htpasswd, "alice", "secret"), 0);
+	assert_int_equal(pthread_join(thread, &result), 0);
+	assert_int_equal((intptr_t)result, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(waiters); i++)
+		assert_int_equal(waiters[i].asked, 1);
+	assert_int_equal(htpasswd_remembers(htpasswd, "slow", "secret"), 0);
+	assert_int_equal(htpasswd_verifications(htpasswd), 2);
 	htpasswd_free(htpasswd);
+}
+
+static void wrong_pairs_make_no_right_one_forgotten(void **state)
+{
+	struct htpasswd *htpasswd = users("alice:" HASH "\n");
+	char password[16];
+
+	(void)state;
+	assert_int_equal(verify(htpasswd, "alice", "secret"), 0);
+	for (int i = 0; i < 2000; i++) {
+		snprintf(password, sizeof(password), "%d", i);
+		assert_int_equal(verify(htpasswd, "alice", password), -EACCES);
+	}
+	assert_int_equal(htpasswd_remembers(htpasswd, "alice", "secret"), 0);
+	htpasswd_free(htpasswd);
+}
+
+static void an_address_with_many_failures_is_refused_unverified(void **state)
+{
+	struct htpasswd *htpasswd = users("alice:" HASH "\nbob:" HASH "\n");
+	struct login here = { .address = "here" }, there = { .address = "there" };
+
+	(void)state;
+	htpasswd_limit(htpasswd, 8, 3);
+	assert_int_equal(htpasswd_verify(htpasswd, "alice", "secret", &here), 0);
+	assert_int_equal(htpasswd_verify(htpasswd, "alice", "1", &here), -EACCES);
+	assert_int_equal(htpasswd_verify(htpasswd, "alice", "1", &here), -EACCES); /* known */
+	assert_int_equal(htpasswd_verify(htpasswd, "alice", "2", &here), -EACCES);
+	assert_int_equal(htpasswd_verify(htpasswd, "nobody", "3", &here), -EACCES);
+	assert_int_equal(htpasswd_verifications(htpasswd), 4);
+	assert_int_equal(htpasswd_verify(htpasswd, "alice", "4", &here), -EBUSY);
+	assert_int_equal(htpasswd_verify(htpasswd, "bob", "secret", &here), -EBUSY);
+	assert_int_equal(htpasswd_verifications(htpasswd), 4);
+	assert_int_equal(htpasswd_verify(htpasswd, "alice", "secret", &here), 0);
+	assert_int_equal(htpasswd_verify(htpasswd, "bob", "secret", &there), 0);
+	assert_int_equal(htpasswd_verify(htpasswd, "bob", "secret", &here), 0);
+	htpasswd_free(htpasswd);
+}
+
+static void failures_are_forgotten_after_a_minute(void **state)
+{
+	static struct failures failures;
+	unsigned char crowd[FAILURES_ADDRESS_BYTES] = "", one[FAILURES_ADDRESS_BYTES] = "one";
+
+	(void)state;
+	failures_count(&failures, one, 1000);
+	failures_count(&failures, one, 2000);
+	/* Nor does a crowd hide it before. */
+	for (unsigned int i = 0; i < 3 * FAILURES_SLOTS; i++) {
+		memcpy(crowd + 8, &i, sizeof(i));
+		failures_count(&failures, crowd, 3000);
+	}
+	assert_int_equal(failures_of(&failures, one, 1000 + FAILURES_WINDOW_MS - 1), 2);
+	assert_int_equal(failures_of(&failures, one, 1000 + FAILURES_WINDOW_MS), 0);
+	failures_count(&failures, one, 1000 + FAILURES_WINDOW_MS);
+	assert_int_equal(failures_of(&failures, one, 1000 + FAILURES_WINDOW_MS), 1);
 }
 
 static void a_file_with_anything_else_is_refused(void **state)
@@ -207,6 +299,7 @@ static void a_file_with_anything_else_is_refused(void **state)
 		"anonymous:" HASH,
 		"authenticated:" HASH,
 		"alice:" HASH "\nbob:secret\n",
+		"alice:" HASH "\nbob:" HASH "\nalice:" HASH "\n",
 	};
 
 	(void)state;
@@ -244,6 +337,17 @@ static void a_reload_closes_a_registry_but_never_opens_it(void **state)
 	assert_false(access_is_open(now));
 	access_state_unref(now);
 	access_free(access);
+}
+
+static void a_user_who_is_there_twice_is_named_with_both_lines(void **state)
+{
+	static const char text[] = "# users\nbob:" HASH "\nalice:" HASH "\nbob:" SLOW_HASH "\n";
+	struct htpasswd *htpasswd = NULL;
+	struct problem problem = { "" };
+
+	(void)state;
+	assert_int_equal(htpasswd_parse(text, strlen(text), &htpasswd, &problem), -EINVAL);
+	assert_string_equal(problem.text, "line 4: the user 'bob' is in line 2, too");
 }
 
 static void is_pair(const char *header, const char *user, const char *password)
@@ -288,7 +392,11 @@ int main(void)
 		cmocka_unit_test(a_right_password_is_right),
 		cmocka_unit_test(a_wrong_pair_costs_the_same_work_for_unknown_users),
 		cmocka_unit_test(who_comes_with_the_same_pair_shares_its_verification),
+		cmocka_unit_test(wrong_pairs_make_no_right_one_forgotten),
+		cmocka_unit_test(an_address_with_many_failures_is_refused_unverified),
+		cmocka_unit_test(failures_are_forgotten_after_a_minute),
 		cmocka_unit_test(a_file_with_anything_else_is_refused),
+		cmocka_unit_test(a_user_who_is_there_twice_is_named_with_both_lines),
 		cmocka_unit_test(a_reload_closes_a_registry_but_never_opens_it),
 		cmocka_unit_test(basic_is_a_user_and_a_password),
 	};

@@ -5,9 +5,12 @@
 #include <openssl/bio.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/log.h"
+#include "server/access.h"
 #include "server/jwt.h"
 
 enum { NOW_S = 1000000 };
@@ -292,6 +295,44 @@ static void a_file_of_keys_is_taken_whole_or_not(void **state)
 	free(good);
 }
 
+/* What a token may cost on the thread that has many connections. */
+static void with_many_keys_a_token_is_tried_elsewhere(void **state)
+{
+	char path[] = "/tmp/test-jwt.XXXXXX";
+	const struct access_options options = { .realm = "x",
+						.token_realm = "https://x/",
+						.token_service = "registry",
+						.token_keys = path };
+	cleanup_free char *text = pem_of(key);
+	cleanup_close int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(fd >= 0);
+	for (int n = 1; n <= JWT_KEYS_QUICK + 1; n++) {
+		FILE *file = fopen(path, "we");
+		struct rules rules = { .rules = NULL };
+		struct problem problem = { "" };
+		struct login login = { .again = NULL };
+		struct access *access = NULL;
+		struct access_state *now;
+		struct identity who;
+
+		assert_non_null(file);
+		for (int i = 0; i < n; i++)
+			fputs(text, file);
+		fclose(file);
+		assert_int_equal(access_new(&options, &rules, &access, &problem), 0);
+		now = access_get(access);
+		assert_int_equal(access_identify(now, "Bearer a.b.c", NULL, NULL, &who, &problem),
+				 n > JWT_KEYS_QUICK ? -EAGAIN : -EACCES);
+		assert_int_equal(access_identify(now, "Bearer a.b.c", NULL, &login, &who, &problem),
+				 -EACCES);
+		access_state_unref(now);
+		access_free(access);
+	}
+	unlink(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -303,6 +344,7 @@ int main(void)
 		cmocka_unit_test(too_long_a_token_is_refused),
 		cmocka_unit_test(a_token_grants_what_it_says_and_no_more),
 		cmocka_unit_test(a_file_of_keys_is_taken_whole_or_not),
+		cmocka_unit_test(with_many_keys_a_token_is_tried_elsewhere),
 	};
 
 	return cmocka_run_group_tests_name("jwt", tests, make_keys, free_keys);

@@ -161,8 +161,9 @@ static bool names_allow(char *const *names, const char *user)
 	return false;
 }
 
-static bool allows(const struct rules *rules, const char *repository, enum action action,
-		   const char *user)
+/* The one that counts for an action; NULL: none says anything about it. */
+static const struct rule *best_rule(const struct rules *rules, const char *repository,
+				    enum action action)
 {
 	const struct rule *best = NULL;
 
@@ -173,14 +174,19 @@ static bool allows(const struct rules *rules, const char *repository, enum actio
 		    (!best || weight(rule) > weight(best)))
 			best = rule;
 	}
-	return best ? names_allow(best->names[action], user) : user != NULL;
+	return best;
 }
 
 bool rules_allow(const struct rules *rules, const char *repository, enum action action,
 		 const char *user)
 {
-	return allows(rules, repository, action, user) ||
-	       (action == ACTION_PULL && allows(rules, repository, ACTION_PUSH, user));
+	const struct rule *rule = best_rule(rules, repository, action), *push;
+
+	if (rule ? names_allow(rule->names[action], user) : user != NULL)
+		return true;
+	/* Only a right that somebody gave: where none says who pushes, "pull = alice" holds. */
+	push = action == ACTION_PULL ? best_rule(rules, repository, ACTION_PUSH) : NULL;
+	return push && names_allow(push->names[ACTION_PUSH], user);
 }
 
 bool rules_say_who(const struct rules *rules)

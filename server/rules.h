@@ -16,7 +16,7 @@ struct problem;
 enum { RULES_MAX = 4096, RULE_NAMES_MAX = 1024 };
 
 enum action {
-	ACTION_PULL, /* also implied by the right to push */
+	ACTION_PULL, /* also implied by a rule that gives the right to push */
 	ACTION_PUSH,
 	ACTION_DELETE,
 	ACTIONS,

@@ -104,6 +104,23 @@ static void who_may_push_may_pull_and_not_the_other_way(void **state)
 	rules_deinit(&rules);
 }
 
+/* That everybody may push who is somebody does not let him read. */
+static void a_rule_for_pull_holds_without_one_for_push(void **state)
+{
+	struct rules rules = { .rules = NULL };
+
+	(void)state;
+	set(&rules, "a", "pull", "alice");
+	assert_true(rules_allow(&rules, "a", ACTION_PULL, "alice"));
+	assert_false(rules_allow(&rules, "a", ACTION_PULL, "bob"));
+	assert_true(rules_allow(&rules, "a", ACTION_PUSH, "bob"));
+	assert_true(rules_allow(&rules, "b", ACTION_PULL, "bob"));
+	set(&rules, "*", "push", "bob");
+	assert_true(rules_allow(&rules, "a", ACTION_PULL, "bob"));
+	assert_false(rules_allow(&rules, "a", ACTION_PULL, "carol"));
+	rules_deinit(&rules);
+}
+
 static void what_is_no_rule_is_refused(void **state)
 {
 	static const char *const lines[][3] = {
@@ -388,6 +405,7 @@ int main(void)
 		cmocka_unit_test(the_longest_pattern_counts),
 		cmocka_unit_test(each_action_has_its_own_most_specific_rule),
 		cmocka_unit_test(who_may_push_may_pull_and_not_the_other_way),
+		cmocka_unit_test(a_rule_for_pull_holds_without_one_for_push),
 		cmocka_unit_test(what_is_no_rule_is_refused),
 		cmocka_unit_test(a_right_password_is_right),
 		cmocka_unit_test(a_wrong_pair_costs_the_same_work_for_unknown_users),

@@ -38,7 +38,8 @@ static void add_blob_headers(struct request *request, const char *digest, const 
 {
 	reply_header(request, "Docker-Content-Digest", "%s", digest);
 	reply_header(request, "ETag", "%s", etag);
-	reply_header(request, "Cache-Control", "public, max-age=31536000, immutable");
+	/* Not "public": a shared cache would give it to who may not pull it (RFC 9111, 3.5). */
+	reply_header(request, "Cache-Control", "max-age=31536000, immutable");
 	reply_header(request, "Vary", "Accept-Encoding");
 	reply_header(request, "Accept-Ranges", "bytes");
 }

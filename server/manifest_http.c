@@ -88,7 +88,7 @@ static void send_manifest(struct request *request, const struct digest *digest, 
 	reply_header(request, "Docker-Content-Digest", "%s", text);
 	reply_header(request, "ETag", "%s", etag);
 	reply_header(request, "Cache-Control", "%s",
-		     request->route.has_digest ? "public, max-age=31536000, immutable"
+		     request->route.has_digest ? "max-age=31536000, immutable"
 					       : "no-cache");
 }
 

@@ -85,7 +85,8 @@ static bool is_push_again(const struct request *request)
 	cleanup_blob struct blob blob = { .fd = -1 };
 
 	return request->has_digest && request->has_length &&
-	       store_has_link(store, request->route.repository, STORE_LAYERS, &request->digest) > 0 &&
+	       store_has_link(store, request->route.repository, STORE_LAYERS, &request->digest) >
+		       0 &&
 	       !store_open_blob(store, &request->digest, &blob) &&
 	       blob.size_bytes == request->length;
 }

@@ -88,8 +88,7 @@ static void send_manifest(struct request *request, const struct digest *digest, 
 	reply_header(request, "Docker-Content-Digest", "%s", text);
 	reply_header(request, "ETag", "%s", etag);
 	reply_header(request, "Cache-Control", "%s",
-		     request->route.has_digest ? "max-age=31536000, immutable"
-					       : "no-cache");
+		     request->route.has_digest ? "max-age=31536000, immutable" : "no-cache");
 }
 
 void manifest_get_begin(struct request *request)

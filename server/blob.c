@@ -137,9 +137,8 @@ static int find_blob(struct request *request, struct blob *blob)
 
 	/* Who asks by HEAD may leave out an upload for it: it must stay for a while. */
 	if (request->method == METHOD_HEAD)
-		r = store_renew_link(store, repository, STORE_LAYERS, digest);
-	/* From a disk that cannot be written nothing goes, either. */
-	if (r != -ENOENT)
+		r = store_offer_link(store, repository, STORE_LAYERS, digest);
+	if (!r)
 		r = store_has_link(store, repository, STORE_LAYERS, digest);
 	if (r <= 0)
 		return r ? r : -ENOENT;

@@ -13,7 +13,7 @@
 #include "lib/log.h"
 #include "server/quota.h"
 
-enum { NICE = 10 };
+enum { NICE = 10, STEP_MIN_S = 2 /* both clocks are read in whole seconds */ };
 
 struct collector {
 	struct store *store; /* borrowed */
@@ -33,9 +33,12 @@ static bool clock_is_steady(struct collector *collector)
 {
 	int64_t offset_s = store_now() - now_ms() / 1000;
 	int64_t step_s = offset_s - collector->offset_s;
+	int64_t most_s = collector->store->lease_s / 4;
 
 	collector->offset_s = offset_s;
-	if (step_s > collector->store->lease_s / 4 || step_s < -collector->store->lease_s / 4) {
+	if (most_s < STEP_MIN_S)
+		most_s = STEP_MIN_S;
+	if (step_s > most_s || step_s < -most_s) {
 		collector->not_before_ms = now_ms() + collector->store->lease_s * 1000;
 		log_warning("gc: the clock was set by %lld s; nothing is collected for %lld s, so "
 			    "that no lease ends by that",
@@ -65,6 +68,11 @@ int collector_run(struct collector *collector, const struct gc_options *options,
 	else if (store_is_read_only(collector->store))
 		r = problem_set(problem, -EROFS, "gc: the store is read-only: %s",
 				store_read_only_reason(collector->store));
+	else if (!store_has_all_leases(collector->store))
+		r = problem_set(
+			problem, -EAGAIN,
+			"gc: the store was read-only a short while ago; leases could not be "
+			"given then, so nothing is collected for half of one");
 	else if (!clock_is_steady(collector))
 		r = problem_set(problem, -EAGAIN,
 				"gc: the clock was set; leases cannot be judged for now");

@@ -114,32 +114,48 @@ bool manifest_layer_is_foreign(const struct oci_descriptor *layer)
 	       strstr(layer->media_type, ".foreign.");
 }
 
-static bool has(struct store *store, const char *repository, enum store_kind kind,
-		const struct digest *digest)
+/* Return: 1: it is there, and stays for a lease; 0; -errno: neither is known. */
+static int has(struct store *store, const char *repository, enum store_kind kind,
+	       const struct digest *digest)
 {
-	return !store_renew_link(store, repository, kind, digest) &&
-	       store_has_blob(store, digest) > 0;
+	int r = store_renew_link(store, repository, kind, digest);
+
+	if (r)
+		return r == -ENOENT ? 0 : r;
+	return store_has_blob(store, digest);
 }
 
-const struct digest *manifest_missing(struct store *store, const char *repository,
-				      const struct oci_document *document)
+static int has_entry(struct store *store, const char *repository,
+		     const struct oci_document *document, const struct oci_descriptor *entry)
 {
-	if (document->kind == OCI_KIND_MANIFEST &&
-	    !has(store, repository, STORE_LAYERS, &document->config.digest))
-		return &document->config.digest;
-	for (size_t i = 0; i < document->n_entries; i++) {
-		const struct oci_descriptor *entry = &document->entries[i];
+	bool is_index = document->kind == OCI_KIND_INDEX;
+	int r = 0;
 
-		if (document->kind == OCI_KIND_MANIFEST && manifest_layer_is_foreign(entry))
-			continue;
-		if (document->kind == OCI_KIND_INDEX &&
-		    has(store, repository, STORE_MANIFESTS, &entry->digest))
-			continue;
-		if (!has(store, repository, STORE_LAYERS, &entry->digest) &&
-		    !(store->sparse_index && document->kind == OCI_KIND_INDEX))
-			return &entry->digest;
+	if (!is_index && manifest_layer_is_foreign(entry))
+		return 1;
+	if (is_index)
+		r = has(store, repository, STORE_MANIFESTS, &entry->digest);
+	if (!r)
+		r = has(store, repository, STORE_LAYERS, &entry->digest);
+	return r ? r : is_index && store->sparse_index;
+}
+
+int manifest_missing(struct store *store, const char *repository,
+		     const struct oci_document *document, const struct digest **out)
+{
+	int r = 1;
+
+	*out = NULL;
+	if (document->kind == OCI_KIND_MANIFEST)
+		r = has(store, repository, STORE_LAYERS, &document->config.digest);
+	if (!r)
+		*out = &document->config.digest;
+	for (size_t i = 0; r > 0 && i < document->n_entries; i++) {
+		r = has_entry(store, repository, document, &document->entries[i]);
+		if (!r)
+			*out = &document->entries[i].digest;
 	}
-	return NULL;
+	return r < 0 ? r : 0;
 }
 
 struct removal {

@@ -46,10 +46,11 @@ bool manifest_layer_is_foreign(const struct oci_descriptor *layer);
  * manifest_missing() - the first thing that @document names and the repository lacks. Layers
  * that may not be distributed, and the subject, need not be there, nor with sparse_index what
  * an index lists. What is there has a new lease, so that it stays until the manifest is published.
- * Return: its digest (borrowed from @document), or NULL.
+ * @out: its digest (borrowed from @document), or NULL.
+ * Return: 0; -errno: that cannot be said, or a lease not be given.
  */
-const struct digest *manifest_missing(struct store *store, const char *repository,
-				      const struct oci_document *document);
+int manifest_missing(struct store *store, const char *repository,
+		     const struct oci_document *document, const struct digest **out) must_check;
 
 /**
  * manifest_remove() - a manifest, durably, and its rows of the index; not its tags. Under

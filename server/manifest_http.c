@@ -17,7 +17,11 @@ static void manifest_unknown(struct request *request)
 {
 	char text[DIGEST_TEXT_SIZE];
 
-	if (!store_has_repository(request->services->store, request->route.repository))
+	int r = store_has_repository(request->services->store, request->route.repository);
+
+	if (r < 0)
+		reply_failure(request, r, "the repository cannot be read");
+	else if (!r)
 		reply_error(request, API_NAME_UNKNOWN, "there is no repository %s",
 			    request->route.repository);
 	else
@@ -35,23 +39,38 @@ static void read_conditions(struct request *request)
 	request->if_none_match = request_header(request, "If-None-Match");
 }
 
+/* What the URL names now. Return: 1; 0: nothing; -errno. */
+static int find_current(const struct request *request, struct digest *out)
+{
+	const struct route *route = &request->route;
+	struct store *store = request->services->store;
+	int r = 0;
+
+	*out = route->digest;
+	if (!route->has_digest)
+		r = store_get_tag(store, route->repository, route->tag, out);
+	if (r)
+		return r == -ENOENT || r == -EBADMSG ? 0 : r;
+	return store_has_link(store, route->repository, STORE_MANIFESTS, out);
+}
+
 /*
  * Under the repository's lock: is what the URL names still what the client has seen? So several
  * can change one tag, such as the index of the old scheme of referrers, and none loses a change.
  */
 static bool is_changed_meanwhile(struct request *request)
 {
-	const char *repository = request->route.repository;
-	struct store *store = request->services->store;
-	struct digest digest = request->route.digest;
 	char text[DIGEST_TEXT_SIZE], etag[DIGEST_TEXT_SIZE + 2] = "";
-	bool is_there;
+	struct digest digest;
+	int is_there;
 
 	if (!request->if_match && !request->if_none_match)
 		return false;
-	is_there = (request->route.has_digest ||
-		    !store_get_tag(store, repository, request->route.tag, &digest)) &&
-		   store_has_link(store, repository, STORE_MANIFESTS, &digest);
+	is_there = find_current(request, &digest);
+	if (is_there < 0) {
+		reply_failure(request, is_there, "what is there now cannot be read");
+		return true;
+	}
 	if (is_there)
 		snprintf(etag, sizeof(etag), "\"%s\"", digest_format(&digest, text));
 	if (etag_allows_change(request->if_match, request->if_none_match, is_there ? etag : NULL))
@@ -104,7 +123,7 @@ void manifest_get_begin(struct request *request)
 		r = store_get_tag(store, repository, request->route.tag, &digest);
 	/* Who asks may be about to push an index that names it. */
 	if (!r && request->method == METHOD_HEAD)
-		(void)!store_renew_link(store, repository, STORE_MANIFESTS, &digest);
+		r = store_offer_link(store, repository, STORE_MANIFESTS, &digest);
 	if (!r)
 		r = store_read_link(store, repository, STORE_MANIFESTS, &digest, &link);
 	if (!r)
@@ -203,16 +222,19 @@ static int index_put_manifest(struct index_txn *txn, void *context)
 
 static bool is_missing_something(struct request *request, const struct oci_document *document)
 {
-	const struct digest *missing =
-		manifest_missing(request->services->store, request->route.repository, document);
+	const char *repository = request->route.repository;
+	const struct digest *missing;
 	char text[DIGEST_TEXT_SIZE];
+	int r = manifest_missing(request->services->store, repository, document, &missing);
 
-	if (!missing)
-		return false;
-	reply_error(request, API_MANIFEST_BLOB_UNKNOWN,
-		    "the manifest names %s, which repository %s does not have: push that first",
-		    digest_format(missing, text), request->route.repository);
-	return true;
+	if (r)
+		reply_failure(request, r, "what the manifest names cannot be looked up");
+	else if (missing)
+		reply_error(request, API_MANIFEST_BLOB_UNKNOWN,
+			    "the manifest names %s, which repository %s does not have: push that "
+			    "first",
+			    digest_format(missing, text), repository);
+	return r || missing;
 }
 
 static bool tag_is(const struct store *store, const char *repository, const char *tag,

@@ -69,6 +69,7 @@ struct store {
 	pthread_mutex_t upkeep;
 	/* store_health.c */
 	_Atomic(const char *) read_only_reason; /* NULL: changes are taken */
+	_Atomic int64_t writable_ms;		/* when it was that no more, monotonic; 0: never */
 	pthread_mutex_t health_lock;
 	int64_t failures_ms[STORE_FAILURES_MAX]; /* under health_lock; a ring */
 	unsigned int n_failures;		 /* under health_lock */
@@ -237,6 +238,13 @@ int store_renew_link(struct store *store, const char *repository, enum store_kin
 		     const struct digest *digest) must_check;
 
 /**
+ * store_offer_link() - the same for who asks whether it is there, and may then leave out a push.
+ * From a store that is read-only nothing goes, so it is offered without a lease there.
+ */
+int store_offer_link(struct store *store, const char *repository, enum store_kind kind,
+		     const struct digest *digest) must_check;
+
+/**
  * store_remove_idle_link() - unless it was renewed since @before_s (wall clock). Not durable until
  * store_sync_links().
  * Return: 0, -ENOENT, -EBUSY (renewed since) or -errno. store_link_is_idle() only looks.
@@ -330,6 +338,12 @@ void store_note_failure(struct store *store, int error);
 /** store_is_read_only(), store_read_only_reason() - a few words, or NULL when changes are taken. */
 bool store_is_read_only(const struct store *store);
 const char *store_read_only_reason(const struct store *store);
+
+/**
+ * store_has_all_leases() - half a lease has passed since the store was read-only, and gave none:
+ * may garbage be collected?
+ */
+bool store_has_all_leases(const struct store *store);
 
 /** store_probe() - write something; where that goes well, changes are taken again. Blocks. */
 int store_probe(struct store *store) must_check;

@@ -52,6 +52,13 @@ bool store_is_read_only(const struct store *store)
 	return store_read_only_reason(store);
 }
 
+bool store_has_all_leases(const struct store *store)
+{
+	int64_t writable_ms = store->writable_ms;
+
+	return !writable_ms || now_ms() - writable_ms >= store->lease_s * 1000 / 2;
+}
+
 static int write_probe(int dirfd)
 {
 	static const char bytes[PROBE_BYTES];
@@ -86,6 +93,9 @@ int store_probe(struct store *store)
 	pthread_mutex_lock(&store->health_lock);
 	memset(store->failures_ms, 0, sizeof(store->failures_ms));
 	pthread_mutex_unlock(&store->health_lock);
+	/* Before anybody may take it for writable. */
+	if (store_is_read_only(store))
+		store->writable_ms = now_ms();
 	if (atomic_exchange(&store->read_only_reason, NULL))
 		log_warning("store: a test write succeeded, changes are taken again");
 	return 0;

@@ -201,6 +201,17 @@ int store_renew_link(struct store *store, const char *repository, enum store_kin
 	return renew(store, path, digest, false, kind == STORE_MANIFESTS ? repository : NULL);
 }
 
+int store_offer_link(struct store *store, const char *repository, enum store_kind kind,
+		     const struct digest *digest)
+{
+	int r = store_renew_link(store, repository, kind, digest);
+
+	if (!r || r == -ENOENT)
+		return r;
+	store_note_failure(store, r);
+	return store_is_read_only(store) ? 0 : r;
+}
+
 /* @came: it was not there before. */
 static int create_link(int dirfd, const char *name, const char *bytes, size_t len, bool *came)
 {

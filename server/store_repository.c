@@ -17,6 +17,8 @@
 enum {
 	LINK_TEXT_MAX = 4096, /* a media type and a digest */
 	LINK_TRIES = 10,      /* when the collection takes it away again */
+	TEMP_TRIES = 10000,   /* more than a crash leaves */
+	TEMP_NAME_SIZE = 48,
 	/* NAME "/_manifests/" "sha512-" 128 hex, or a tag of 128 */
 	LINK_PATH_SIZE = REPOSITORY_MAX + 16 + DIGEST_TEXT_SIZE,
 };
@@ -123,6 +125,19 @@ int store_create_repository(struct store *store, const char *repository)
 	return r < 0 ? r : 0;
 }
 
+/* Of a name that nobody has: a process of the same number may have left some in a crash. */
+static int create_temp(int dirfd, char name[static TEMP_NAME_SIZE])
+{
+	static atomic_uint serial;
+	int fd = -EEXIST;
+
+	for (unsigned int i = 0; fd == -EEXIST && i < TEMP_TRIES; i++) {
+		snprintf(name, TEMP_NAME_SIZE, TEMP_PREFIX "%d-%u", (int)getpid(), serial++);
+		fd = store_openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL, 0644);
+	}
+	return fd;
+}
+
 /*
  * A file of its own name with @bytes, synced. With @replace it takes the place of what is
  * there; else an existing file stays. The temporary name starts with a dot, as no tag and
@@ -130,12 +145,9 @@ int store_create_repository(struct store *store, const char *repository)
  */
 static int write_file(int dirfd, const char *name, const char *bytes, size_t len, bool replace)
 {
-	static atomic_uint serial;
-	char temp[48];
-	int r, fd;
+	char temp[TEMP_NAME_SIZE];
+	int r, fd = create_temp(dirfd, temp);
 
-	snprintf(temp, sizeof(temp), TEMP_PREFIX "%d-%u", (int)getpid(), serial++);
-	fd = store_openat(dirfd, temp, O_WRONLY | O_CREAT | O_EXCL, 0644);
 	if (fd < 0)
 		return fd;
 	r = write_all(fd, bytes, len);

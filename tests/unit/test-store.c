@@ -280,6 +280,26 @@ static void what_a_crash_left_of_a_tag_is_removed(void **state)
 	assert_int_equal(fstatat(store->repositories_fd, "r/_tags/.new-1-2", &st, 0), -1);
 }
 
+static void what_a_process_of_the_same_number_left_is_in_nobodys_way(void **state)
+{
+	struct digest digest = digest_of("x"), got;
+	char name[64];
+
+	(void)state;
+	assert_int_equal(store_create_repository(store, "r"), 0);
+	for (int i = 0; i < 200; i++) {
+		int fd;
+
+		snprintf(name, sizeof(name), "r/_tags/.new-%d-%d", (int)getpid(), i);
+		fd = openat(store->repositories_fd, name, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+		assert_true(fd >= 0);
+		close(fd);
+	}
+	assert_int_equal(store_set_tag(store, "r", "v1", &digest), 0);
+	assert_int_equal(store_get_tag(store, "r", "v1", &got), 0);
+	assert_true(digest_equal(&got, &digest));
+}
+
 /* ---- Index ---- */
 
 static char names[4096];
@@ -473,6 +493,7 @@ int main(void)
 		TEST(a_sha512_upload_is_checked_as_sha512),
 		TEST(what_a_crash_left_of_an_upload_is_removed),
 		TEST(what_a_crash_left_of_a_tag_is_removed),
+		TEST(what_a_process_of_the_same_number_left_is_in_nobodys_way),
 		TEST(an_index_is_made_from_the_files),
 		TEST(a_rebuild_forgets_what_the_files_do_not_say),
 		TEST(a_damaged_index_is_replaced),

@@ -12,6 +12,7 @@
 
 enum {
 	PROGRESS_EVERY = 1000,
+	FUTURE_S = 60,
 	/* Of a repository that is changed each time, what nothing leads to waits for the next run.
 	 */
 	MARK_TRIES = 4,
@@ -22,6 +23,7 @@ struct gc {
 	struct index *index;
 	const struct gc_options *options;
 	struct gc_report *report;
+	int64_t start_s;
 	int64_t before_s; /* what was renewed since then stays */
 	/* Of the repository that is looked at. */
 	char repository[REPOSITORY_MAX + 1];
@@ -35,6 +37,7 @@ struct gc {
 	/* Of all of them. */
 	struct digest_set linked;
 	uint64_t n_seen;
+	uint64_t n_future; /* files that the clock says are yet to be written */
 };
 
 static int tick(struct gc *gc, const char *what)
@@ -361,6 +364,7 @@ static int visit_blob(void *context, const struct blob_entry *entry)
 	uint64_t bytes = entry->stored_bytes;
 	int r = tick(gc, "blobs");
 
+	gc->n_future += entry->mtime_s > gc->start_s + FUTURE_S;
 	if (r || entry->mtime_s >= gc->before_s || digest_set_has(&gc->linked, &entry->digest))
 		return r;
 	if (!gc->options->dry_run)
@@ -381,7 +385,8 @@ int gc_run(struct store *store, struct index *index, const struct gc_options *op
 
 	*report = (struct gc_report){ 0 };
 	/* Links and contents that are renewed from here on are not looked at again. */
-	gc.before_s = store_now() - store->lease_s;
+	gc.start_s = store_now();
+	gc.before_s = gc.start_s - store->lease_s;
 	r = store_begin_upkeep(store, options->stop);
 	if (!r) {
 		r = store_each_repository(store, visit_repository, &gc);
@@ -389,6 +394,10 @@ int gc_run(struct store *store, struct index *index, const struct gc_options *op
 			r = store_each_blob(store, visit_blob, &gc);
 		store_end_upkeep(store);
 	}
+	if (gc.n_future)
+		log_warning("gc: %llu blobs were written at a time that is yet to come: is the "
+			    "clock of this machine right, and was it then?",
+			    (unsigned long long)gc.n_future);
 	digest_set_deinit(&gc.named);
 	digest_set_deinit(&gc.reached);
 	digest_set_deinit(&gc.found);

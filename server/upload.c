@@ -160,8 +160,7 @@ static int adopt(struct uploads *uploads, const char *name)
 	/* store_open() has synced what it found. */
 	upload->listed = upload->on_disk = upload->name_synced = upload->data_synced = true;
 	upload->size_bytes = (uint64_t)st.st_size;
-	if (st.st_mtim.tv_sec < store_now())
-		upload->used_ms -= (store_now() - st.st_mtim.tv_sec) * 1000;
+	/* Its time begins anew: by a clock that was set wrongly it would be over. */
 	r = insert(uploads, upload);
 	if (r)
 		upload_destroy(upload);

@@ -201,6 +201,24 @@ static void a_session_survives_a_restart(void **state)
 	blob_is(&digest, "before and after");
 }
 
+static void a_clock_that_jumps_over_a_restart_ends_no_session(void **state)
+{
+	static const struct timespec times[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+	struct upload *upload = start_upload();
+	char id[UPLOAD_ID_LEN + 1];
+
+	(void)state;
+	snprintf(id, sizeof(id), "%s", upload_id(upload));
+	assert_int_equal(upload_append(upload, "x", 1, true, DIGEST_SHA256), 0);
+	upload_release(uploads, upload);
+	uploads_free(uploads);
+	assert_int_equal(utimensat(store->uploads_fd, id, times, 0), 0);
+	assert_int_equal(uploads_new(store, &uploads), 0);
+	uploads_expire(uploads, 3600);
+	assert_int_equal(upload_acquire(uploads, id, "r", &upload), 0);
+	upload_drop(uploads, upload);
+}
+
 static void data_of_a_single_request_goes_with_it(void **state)
 {
 	struct upload *upload = start_upload();
@@ -489,6 +507,7 @@ int main(void)
 		TEST(chunks_make_one_blob),
 		TEST(an_upload_with_another_digest_is_not_published),
 		TEST(a_session_survives_a_restart),
+		TEST(a_clock_that_jumps_over_a_restart_ends_no_session),
 		TEST(data_of_a_single_request_goes_with_it),
 		TEST(a_sha512_upload_is_checked_as_sha512),
 		TEST(what_a_crash_left_of_an_upload_is_removed),

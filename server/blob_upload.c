@@ -8,6 +8,7 @@
 
 #include "lib/log.h"
 #include "server/authorize.h"
+#include "server/index_rebuild.h"
 #include "server/operations.h"
 #include "server/packer.h"
 #include "server/quota.h"
@@ -236,7 +237,7 @@ static int link_mounted(struct request *request)
 		reply_over_quota(request, &problem);
 	if (r)
 		return r;
-	r = store_create_repository(store, repository);
+	r = index_create_repository(request->services->index, store, repository);
 	if (!r)
 		r = store_add_link(store, repository, STORE_LAYERS, &request->digest, "", 0);
 	if (is_new)
@@ -284,7 +285,7 @@ static void commit(struct request *request)
 		r = upload_commit(request->upload, request->body, request->body_len,
 				  &request->digest);
 	if (!r)
-		r = store_create_repository(store, repository);
+		r = index_create_repository(request->services->index, store, repository);
 	if (!r)
 		r = store_add_link(store, repository, STORE_LAYERS, &request->digest, "", 0);
 	if (!r && !in_memory)

@@ -113,7 +113,9 @@ static int compare_repository(struct compare *compare)
 	if (!r)
 		r = index_list(fsck->index, INDEX_MANIFESTS, compare->repository, NULL, NULL,
 			       add_row, &manifests);
-	if (r)
+	if (!r)
+		r = index_has_repository(fsck->index, compare->repository);
+	if (r <= 0)
 		return r == -EUCLEAN ? 0 : r;
 	return !differs(&tags, &compare->tags) && !differs(&manifests, &compare->manifests) &&
 	       !compare->referrers.n;
@@ -135,6 +137,24 @@ static int visit_repository(void *context, const char *repository)
 	if (r < 0)
 		return r;
 	return r ? 0 : -EUCLEAN;
+}
+
+static int find_stale(void *context, const struct index_row *row)
+{
+	const struct fsck *fsck = context;
+	int r = store_has_repository(fsck->store, row->name);
+
+	return r < 0 ? r : !r;
+}
+
+/* Return: 0; -EUCLEAN: the two differ; -errno. */
+static int compare_all(struct fsck *fsck)
+{
+	int r = store_each_repository(fsck->store, visit_repository, fsck);
+
+	if (!r)
+		r = index_list(fsck->index, INDEX_REPOSITORIES, NULL, NULL, NULL, find_stale, fsck);
+	return r == 1 ? -EUCLEAN : r;
 }
 
 static int rebuild(struct fsck *fsck)
@@ -178,7 +198,7 @@ int fsck_index(struct fsck *fsck)
 		if (r)
 			return r == -EUCLEAN ? lost(fsck, "the index is damaged") : r;
 	}
-	r = store_each_repository(fsck->store, visit_repository, fsck);
+	r = compare_all(fsck);
 	if (r == -EUCLEAN)
 		return lost(fsck, "the index does not say what the files say; listings may be "
 				  "wrong, pulls are not");

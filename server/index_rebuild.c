@@ -143,3 +143,26 @@ int index_rebuild(struct index *index, struct store *store, const atomic_bool *s
 		 (long long)(now_ms() - start));
 	return 0;
 }
+
+static int put_repository(struct index_txn *txn, void *context)
+{
+	return index_put(txn, INDEX_REPOSITORIES, context, NULL, NULL, NULL, "", 0);
+}
+
+int index_create_repository(struct index *index, struct store *store, const char *repository)
+{
+	char name[REPOSITORY_MAX + 1];
+	int r;
+
+	snprintf(name, sizeof(name), "%s", repository);
+	store_lock_repository(store, name);
+	r = store_has_repository(store, name);
+	if (!r)
+		r = store_make_repository(store, name);
+	else if (r > 0)
+		r = 0;
+	if (r > 0)
+		r = index_follow(index, put_repository, name);
+	store_unlock_repository(store, name);
+	return r;
+}

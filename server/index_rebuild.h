@@ -14,3 +14,10 @@
  * Context: a thread of its own; blocks for the disk.
  */
 int index_rebuild(struct index *index, struct store *store, const atomic_bool *stop) must_check;
+
+/**
+ * index_create_repository() - on disk and in the index, where it is new: it is listed from its
+ * first blob or manifest on, and stays so. Takes its lock. Return: 0 or -errno.
+ */
+int index_create_repository(struct index *index, struct store *store,
+			    const char *repository) must_check;

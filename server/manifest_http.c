@@ -5,6 +5,7 @@
 #include "lib/log.h"
 #include "lib/registry.h"
 #include "server/content.h"
+#include "server/index_rebuild.h"
 #include "server/manifest.h"
 #include "server/negotiate.h"
 #include "server/operations.h"
@@ -306,7 +307,7 @@ static void put_manifest(struct request *request, const struct oci_document *doc
 	if (!r)
 		r = store_publish_bytes(store, digest, request->body, request->body_len);
 	if (!r)
-		r = store_create_repository(store, repository);
+		r = index_create_repository(request->services->index, store, repository);
 	if (!r) {
 		/* Looked at again: a blob may have been deleted meanwhile. */
 		store_lock_repository(store, repository);

@@ -8,44 +8,49 @@
 #include "lib/log.h"
 
 enum {
-	MEMORY_MAX = 1024 * 1024, /* decoded at once; more is decoded while it is sent */
-	COPY_MAX = 64 * 1024,	  /* one message with the headers is quicker than sendfile */
+	COPY_MAX = 64 * 1024, /* one message with the headers is quicker than sendfile */
+	/*
+	 * Packed content decoded at once, so that damage is an error and no broken answer. What
+	 * is over COPY_MAX only while few such answers wait for their clients, together at most
+	 * 64 MiB; then, and when it is larger, it is decoded while it is sent.
+	 */
+	MEMORY_MAX = 1024 * 1024,
+	LARGE_ANSWERS_MAX = 64,
 	BLOCK_BYTES = 128 * 1024, /* asked of a reader at a time */
 	/*
-	 * Unpackers that are kept from one read to the next, some 400 KiB each. Who comes
-	 * later, maybe a crowd of clients that do not read, gets small pieces, each by an
-	 * unpacker of its own that decodes the frame again: slower, and no memory.
+	 * Readers that keep a decoded frame, 256 KiB, from one read to the next, and are asked
+	 * for whole blocks. Who comes later, maybe a crowd of clients that do not read, gets
+	 * small pieces, and its frame is decoded for each again: slower, and no memory.
 	 */
-	UNPACKERS_KEPT = 256,
+	READERS_KEPT = 256,
 	SMALL_PIECE = 32 * 1024,
 	PART_HEADER_SIZE = 256,
 	BOUNDARY_SIZE = 33,
 };
 
-/* A part of an answer: text, then content. */
-struct part {
-	char text[PART_HEADER_SIZE];
-	size_t text_len;
-	struct byte_range range; /* the last part has text only */
-};
-
-/* Content that is read while it is sent. */
+/*
+ * Content that is read while it is sent: one range, or several as a multipart body, where each
+ * has some text in front of it and the end is text, too.
+ */
 struct reader {
 	struct blob blob;	   /* owned */
-	struct unpacker *unpacker; /* owned; NULL: not packed, or not there now */
-	bool keeps;		   /* the unpacker, and is one of n_kept */
-	struct digest digest;	   /* for the log */
-	unsigned int part, n_parts;
-	uint64_t done; /* of the part, text first */
-	struct part parts[];
+	struct unpacker *unpacker; /* owned; NULL: not packed, or nothing was read yet */
+	bool keeps;		   /* is one of n_kept */
+	unsigned int part, n_ranges;
+	uint64_t done;		  /* of the part, text first */
+	const char *content_type; /* static; NULL: one range, no text */
+	char boundary[BOUNDARY_SIZE];
+	size_t text_len;
+	char text[PART_HEADER_SIZE]; /* of the part */
+	struct byte_range ranges[];
 };
 
-static atomic_uint n_kept;
+static atomic_uint n_kept, n_large;
 
-/* One of those whose unpacker stays? Else it is made and freed for each read. */
+/* One of those that keep their frame? */
 static bool may_keep(struct reader *reader)
 {
-	if (!reader->keeps && n_kept++ < UNPACKERS_KEPT)
+	if (!reader->keeps && n_kept++ < READERS_KEPT)
 		reader->keeps = true;
 	else if (!reader->keeps)
 		n_kept--;
@@ -56,7 +61,8 @@ static void unreadable(struct request *request, struct blob *blob, int r)
 {
 	blob_close(blob);
 	reply_failure(request, r,
-		      r == -EBADMSG ? "the stored blob is damaged, run intinode-serve fsck"
+		      r == -EBADMSG ? "what is stored is damaged: intinode-serve fsck --repair "
+				      "takes it out of the way, then push it again"
 				    : "the blob cannot be read");
 }
 
@@ -73,104 +79,152 @@ static void reader_free(void *argument)
 
 static ssize_t read_packed(struct reader *reader, char *buffer, size_t len, uint64_t off)
 {
-	bool keep = may_keep(reader);
 	ssize_t n;
-	int copy, r;
+	int r;
 
-	/* Sequential within a part: the unpacker is where the last read ended. */
-	if (!reader->unpacker) {
-		copy = dup(reader->blob.fd);
-		r = copy < 0 ? -errno
-			     : unpacker_new(copy, &reader->blob.pack, off, &reader->unpacker);
-		if (r) {
-			if (copy >= 0)
-				close(copy);
-			return r;
-		}
-	}
-	n = unpacker_read(reader->unpacker, buffer, !keep && len > SMALL_PIECE ? SMALL_PIECE : len);
-	if (!keep)
+	if (reader->unpacker && !unpacker_seek(reader->unpacker, off))
 		unpacker_free(steal_ptr(reader->unpacker));
+	if (!reader->unpacker) {
+		r = unpacker_new(reader->blob.fd, &reader->blob.pack, off, &reader->unpacker);
+		if (r)
+			return r;
+	}
+	n = unpacker_read(reader->unpacker, buffer, len);
+	if (!reader->keeps)
+		unpacker_rest(reader->unpacker);
 	return n;
 }
 
-static ssize_t read_part(struct reader *reader, const struct part *part, char *buffer, size_t max)
+static ssize_t read_range(struct reader *reader, char *buffer, size_t max)
 {
-	uint64_t in_part = reader->done - part->text_len;
-	uint64_t off = part->range.first + in_part, left = part->range.last + 1 - off;
-	size_t want = left < max ? (size_t)left : max;
+	const struct byte_range *range = &reader->ranges[reader->part];
+	uint64_t off = range->first + reader->done - reader->text_len;
+	uint64_t left = range->last + 1 - off;
+	size_t want;
 
+	if (!may_keep(reader) && max > SMALL_PIECE)
+		max = SMALL_PIECE;
+	want = left < max ? (size_t)left : max;
 	if (reader->blob.packed)
 		return read_packed(reader, buffer, want, off);
 	return pread_full(reader->blob.fd, buffer, want, off);
 }
 
-static void next_part(struct reader *reader)
+static unsigned int n_parts(const struct reader *reader)
 {
-	reader->part++;
+	return reader->n_ranges + (reader->content_type != NULL);
+}
+
+/* Return: of how many bytes the part is. */
+static uint64_t part_begin(struct reader *reader, unsigned int part)
+{
+	const struct byte_range *range = &reader->ranges[part];
+	bool is_end = part >= reader->n_ranges;
+	int n = 0;
+
+	reader->part = part;
 	reader->done = 0;
-	unpacker_free(steal_ptr(reader->unpacker));
+	if (is_end && reader->content_type)
+		n = snprintf(reader->text, sizeof(reader->text), "\r\n--%s--\r\n",
+			     reader->boundary);
+	else if (reader->content_type)
+		n = snprintf(reader->text, sizeof(reader->text),
+			     "\r\n--%s\r\nContent-Type: %s\r\nContent-Range: "
+			     "bytes %llu-%llu/%llu\r\n\r\n",
+			     reader->boundary, reader->content_type,
+			     (unsigned long long)range->first, (unsigned long long)range->last,
+			     (unsigned long long)reader->blob.size_bytes);
+	reader->text_len = (size_t)n;
+	return reader->text_len + (is_end ? 0 : range->last - range->first + 1);
+}
+
+static bool part_is_done(const struct reader *reader)
+{
+	const struct byte_range *range = &reader->ranges[reader->part];
+	uint64_t content = reader->part < reader->n_ranges ? range->last - range->first + 1 : 0;
+
+	return reader->done == reader->text_len + content;
 }
 
 /* Called by libmicrohttpd, in the order of the bytes. */
 static ssize_t reader_read(void *argument, uint64_t pos, char *buffer, size_t max)
 {
 	struct reader *reader = argument;
-	const struct part *part;
-	uint64_t length;
 	ssize_t n;
 
 	(void)pos;
-	if (reader->part == reader->n_parts)
+	if (reader->part == n_parts(reader))
 		return MHD_CONTENT_READER_END_OF_STREAM;
-	part = &reader->parts[reader->part];
-	length = part->text_len;
-	if (part->range.last >= part->range.first)
-		length += part->range.last - part->range.first + 1;
-	if (reader->done < part->text_len) {
-		size_t left = part->text_len - (size_t)reader->done;
+	if (reader->done < reader->text_len) {
+		size_t left = reader->text_len - (size_t)reader->done;
 
 		n = (ssize_t)(left < max ? left : max);
-		memcpy(buffer, part->text + reader->done, (size_t)n);
+		memcpy(buffer, reader->text + reader->done, (size_t)n);
 	} else {
-		n = read_part(reader, part, buffer, max);
+		n = read_range(reader, buffer, max);
 	}
 	if (n <= 0) { /* the connection is cut: the client sees that bytes are missing */
 		char text[DIGEST_TEXT_SIZE];
 
-		log_error("blob %s cannot be read to its end: %s; run intinode-serve fsck",
-			  digest_format(&reader->digest, text),
+		log_error("blob %s cannot be read to its end: %s; intinode-serve fsck --repair "
+			  "takes what is damaged out of the way, then push it again",
+			  digest_format(&reader->blob.digest, text),
 			  n ? strerror((int)-n) : "the file is too short");
 		return MHD_CONTENT_READER_END_WITH_ERROR;
 	}
 	reader->done += (uint64_t)n;
-	if (reader->done == length)
-		next_part(reader);
+	if (part_is_done(reader))
+		part_begin(reader, reader->part + 1);
 	return n;
 }
 
-static struct reader *reader_new(struct request *request, struct blob *blob, unsigned int n_parts)
+static struct reader *reader_new(struct blob *blob, const struct byte_range *ranges, unsigned int n)
 {
-	struct reader *reader = calloc(1, sizeof(*reader) + n_parts * sizeof(struct part));
+	struct reader *reader = calloc(1, sizeof(*reader) + n * sizeof(*ranges));
 
 	if (!reader)
 		return NULL;
 	reader->blob = *blob;
 	blob->fd = -1;
-	reader->digest = request->route.digest;
-	reader->n_parts = n_parts;
+	memcpy(reader->ranges, ranges, n * sizeof(*ranges));
+	reader->n_ranges = n;
 	return reader;
 }
 
-static void reply_reader(struct request *request, unsigned int status, struct reader *reader,
-			 uint64_t len)
+static void reply_reader(struct request *request, unsigned int status, struct reader *reader)
 {
-	struct MHD_Response *response = MHD_create_response_from_callback(
-		len, BLOCK_BYTES, reader_read, reader, reader_free);
+	struct MHD_Response *response;
+	uint64_t len = 0;
 
+	for (unsigned int i = n_parts(reader); i-- > 0;)
+		len += part_begin(reader, i); /* ends with the first */
+	response = MHD_create_response_from_callback(len, BLOCK_BYTES, reader_read, reader,
+						     reader_free);
 	if (!response)
 		reader_free(reader);
 	reply_response(request, status, response, len);
+}
+
+/* Content that is all there is checked against its name: what a disk changed goes nowhere. */
+static int check_digest(const struct blob *blob, const char *bytes)
+{
+	struct digest found;
+	int r = digest_compute(blob->digest.algorithm, bytes, blob->size_bytes, &found);
+
+	return r ? r : digest_equal(&found, &blob->digest) ? 0 : -EBADMSG;
+}
+
+static int read_all(struct blob *blob, char **out)
+{
+	cleanup_free char *bytes = NULL;
+	int r = blob_read_all(blob, MEMORY_MAX, &bytes);
+
+	/* Frames have their own checksums; that is enough where hashing would take long. */
+	if (!r && blob->size_bytes <= COPY_MAX && !blob->is_frames)
+		r = check_digest(blob, bytes);
+	if (!r)
+		*out = steal_ptr(bytes);
+	return r;
 }
 
 /* Small enough for memory: errors are seen before the answer begins. */
@@ -179,82 +233,117 @@ static int read_memory(struct blob *blob, uint64_t off, uint64_t len, char **out
 	cleanup_unpacker struct unpacker *unpacker = NULL;
 	cleanup_free char *bytes = NULL;
 	ssize_t n;
-	int r;
+	int r = 0;
 
-	if (off == 0 && len == blob->size_bytes) {
-		r = blob_read_all(blob, MEMORY_MAX, out);
-		return r;
-	}
+	if (off == 0 && len == blob->size_bytes)
+		return read_all(blob, out);
 	bytes = malloc(len);
 	if (!bytes)
 		return -ENOMEM;
-	if (!blob->packed) {
-		n = pread_full(blob->fd, bytes, len, off);
-		if (n < 0 || (uint64_t)n != len)
-			return n < 0 ? (int)n : -EBADMSG;
-		*out = steal_ptr(bytes);
-		return 0;
-	}
-	r = unpacker_new(blob->fd, &blob->pack, off, &unpacker);
+	if (blob->packed)
+		r = unpacker_new(blob->fd, &blob->pack, off, &unpacker);
 	if (r)
 		return r;
-	blob->fd = -1;
-	n = unpacker_read(unpacker, bytes, len);
+	n = blob->packed ? unpacker_read(unpacker, bytes, len)
+			 : pread_full(blob->fd, bytes, len, off);
 	if (n < 0 || (uint64_t)n != len)
 		return n < 0 ? (int)n : -EBADMSG;
 	*out = steal_ptr(bytes);
 	return 0;
 }
 
+static bool may_be_large(void)
+{
+	if (n_large++ < LARGE_ANSWERS_MAX)
+		return true;
+	n_large--;
+	return false;
+}
+
+static void free_large(void *bytes)
+{
+	free(bytes);
+	n_large--;
+}
+
+/* Where @len is over COPY_MAX, may_be_large() was true, and is given back with the answer. */
 static void reply_memory(struct request *request, unsigned int status, struct blob *blob,
 			 uint64_t off, uint64_t len)
 {
+	void (*release)(void *) = len > COPY_MAX ? free_large : free;
 	struct MHD_Response *response;
-	char *bytes;
+	char *bytes = NULL;
 	int r = read_memory(blob, off, len, &bytes);
 
 	if (r) {
+		release(NULL);
 		unreadable(request, blob, r);
 		return;
 	}
 	blob_close(blob);
-	response = MHD_create_response_from_buffer(len, bytes, MHD_RESPMEM_MUST_FREE);
+	response = MHD_create_response_from_buffer_with_free_callback(len, bytes, release);
 	if (!response)
-		free(bytes);
+		release(bytes);
 	request->in_memory = response != NULL;
 	reply_response(request, status, response, len);
+}
+
+static void reply_stream(struct request *request, unsigned int status, struct blob *blob,
+			 uint64_t off, uint64_t len)
+{
+	const struct byte_range range = { off, off + len - 1 };
+	struct reader *reader = reader_new(blob, &range, 1);
+
+	if (reader)
+		reply_reader(request, status, reader);
+	else
+		unreadable(request, blob, -ENOMEM);
 }
 
 void reply_content(struct request *request, unsigned int status, struct blob *blob, uint64_t off,
 		   uint64_t len)
 {
-	struct reader *reader;
+	bool is_get = request->method == METHOD_GET;
 
-	if (!blob->packed && request->method == METHOD_GET && len > 0 && len <= COPY_MAX) {
+	if (is_get && len > 0 && len <= COPY_MAX)
 		reply_memory(request, status, blob, off, len);
-	} else if (!blob->packed) {
+	else if (!blob->packed)
 		reply_fd(request, status, steal_fd(&blob->fd), off, len);
-	} else if (request->method == METHOD_HEAD) {
+	else if (!is_get)
 		/* libmicrohttpd sends no body, but the length: nothing is decoded for that. */
 		reply_fd(request, status, steal_fd(&blob->fd), 0, len);
-	} else if (len <= MEMORY_MAX) {
+	else if (len <= MEMORY_MAX && may_be_large())
 		reply_memory(request, status, blob, off, len);
-	} else {
-		reader = reader_new(request, blob, 1);
-		if (!reader) {
-			unreadable(request, blob, -ENOMEM);
-			return;
-		}
-		reader->parts[0].range = (struct byte_range){ off, off + len - 1 };
-		reply_reader(request, status, reader, len);
-	}
+	else
+		reply_stream(request, status, blob, off, len);
+}
+
+void reply_checked(struct request *request, unsigned int status, struct blob *blob)
+{
+	struct digest found = blob->digest;
+	uint64_t size_bytes;
+	int r = 0;
+
+	/* Shorter content is, on its way through memory. */
+	if (request->method == METHOD_GET && !blob->packed && blob->size_bytes > COPY_MAX)
+		r = digest_compute_fd(blob->digest.algorithm, blob->fd, &found, &size_bytes);
+	if (!r && !digest_equal(&found, &blob->digest))
+		r = -EBADMSG;
+	if (r)
+		unreadable(request, blob, r);
+	else
+		reply_content(request, status, blob, 0, blob->size_bytes);
 }
 
 void reply_frames(struct request *request, struct blob *blob)
 {
 	uint64_t len = blob->pack.frames_bytes;
 	/* As they lie there: to the reader of small content they are content like any other. */
-	struct blob frames = { .fd = steal_fd(&blob->fd), .size_bytes = len, .stored_bytes = len };
+	struct blob frames = { .fd = steal_fd(&blob->fd),
+			       .digest = blob->digest,
+			       .size_bytes = len,
+			       .stored_bytes = len,
+			       .is_frames = true };
 
 	reply_content(request, 200, &frames, 0, len);
 }
@@ -273,34 +362,17 @@ static int make_boundary(char out[static BOUNDARY_SIZE])
 void reply_parts(struct request *request, struct blob *blob, const struct byte_range *ranges,
 		 unsigned int n, const char *content_type)
 {
-	uint64_t size_bytes = blob->size_bytes, total = 0;
 	char boundary[BOUNDARY_SIZE];
 	struct reader *reader;
-	struct part *part;
 
-	reader = make_boundary(boundary) ? NULL : reader_new(request, blob, n + 1);
+	reader = make_boundary(boundary) ? NULL : reader_new(blob, ranges, n);
 	if (!reader) {
 		unreadable(request, blob, -ENOMEM);
 		return;
 	}
-	for (unsigned int i = 0; i < n; i++) {
-		part = &reader->parts[i];
-		part->range = ranges[i];
-		part->text_len = (size_t)snprintf(part->text, sizeof(part->text),
-						  "\r\n--%s\r\nContent-Type: %s\r\nContent-Range: "
-						  "bytes %llu-%llu/%llu\r\n\r\n",
-						  boundary, content_type,
-						  (unsigned long long)ranges[i].first,
-						  (unsigned long long)ranges[i].last,
-						  (unsigned long long)size_bytes);
-		total += part->text_len + (ranges[i].last - ranges[i].first + 1);
-	}
-	part = &reader->parts[n];
-	part->range = (struct byte_range){ 1, 0 };
-	part->text_len =
-		(size_t)snprintf(part->text, sizeof(part->text), "\r\n--%s--\r\n", boundary);
-	total += part->text_len;
-	reply_reader(request, 206, reader, total);
+	memcpy(reader->boundary, boundary, sizeof(boundary));
+	reader->content_type = content_type;
+	reply_reader(request, 206, reader);
 	if (request->status == 206)
 		reply_header(request, "Content-Type", "multipart/byteranges; boundary=%s",
 			     boundary);

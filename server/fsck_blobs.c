@@ -43,15 +43,11 @@ static int hash_packed(struct fsck *fsck, int fd, uint64_t file_bytes, char *pie
 	cleanup_unpacker struct unpacker *unpacker = NULL;
 	struct pack_info info;
 	uint64_t before = fsck->report->n_bytes, done = 0;
-	int copy, r = pack_stat(fd, file_bytes, &info);
+	int r = pack_stat(fd, file_bytes, &info);
 	ssize_t n;
 
-	if (r)
-		return r;
-	copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	r = copy < 0 ? -errno : unpacker_new(copy, &info, 0, &unpacker);
-	if (r && copy >= 0)
-		close(copy);
+	if (!r)
+		r = unpacker_new(fd, &info, 0, &unpacker);
 	while (!r && (n = unpacker_read(unpacker, piece, PIECE)) != 0) {
 		if (n < 0)
 			return (int)n;

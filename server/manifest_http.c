@@ -100,7 +100,7 @@ static void send_manifest(struct request *request, const struct digest *digest, 
 		blob_close(blob);
 		reply_empty(request, 304);
 	} else {
-		reply_content(request, 200, blob, 0, blob->size_bytes);
+		reply_checked(request, 200, blob);
 		if (request->status != 200)
 			return;
 	}

@@ -15,9 +15,6 @@ enum {
 	TABLE_CHUNK = 512, /* entries written at a time */
 };
 
-/* A frame that does not shrink, and its checksum. */
-#define FRAME_BOUND (ZSTD_COMPRESSBOUND(PACK_FRAME) + 4)
-
 bool pack_is_compressed(const void *bytes, size_t len)
 {
 	static const struct {

@@ -28,6 +28,7 @@ struct pack_info {
 	uint64_t size_bytes;   /* of the content */
 	uint64_t frames_bytes; /* of the frames, in front of the table */
 	uint32_t n_frames;
+	uint32_t last_bytes; /* of content in the last frame */
 };
 
 /**
@@ -56,18 +57,14 @@ int pack_bytes(const void *bytes, size_t len, void **out, size_t *out_len) must_
 int pack_fd(int in, uint64_t size_bytes, int out, const atomic_bool *stop,
 	    uint64_t *packed_bytes) must_check;
 
-/** pack_stat() - two reads at the end of the file. Return: 0, -EBADMSG (damaged) or -errno. */
+/** pack_stat() - three small reads. Return: 0, -EBADMSG (damaged) or -errno. */
 int pack_stat(int fd, uint64_t file_bytes, struct pack_info *out) must_check;
-
-/** pack_frame_offset() - where in the file frame @index starts. Return: 0, -EBADMSG, -errno. */
-int pack_frame_offset(int fd, const struct pack_info *info, uint32_t index,
-		      uint64_t *out) must_check;
 
 /** A running read of packed content, from some offset on. */
 struct unpacker;
 
 /**
- * unpacker_new() - read from content byte @off on. @fd: taken over on success.
+ * unpacker_new() - read from content byte @off on. Reads the whole table. @fd: borrowed.
  * Return: 0, -EBADMSG, -ENOMEM or -errno.
  */
 int unpacker_new(int fd, const struct pack_info *info, uint64_t off,
@@ -75,10 +72,17 @@ int unpacker_new(int fd, const struct pack_info *info, uint64_t off,
 void unpacker_free(struct unpacker *unpacker);
 
 /**
- * unpacker_read() - the next at most @len bytes; 0 at the end of the content.
- * Return: how many, -EBADMSG (damaged) or -errno.
+ * unpacker_read() - the next at most @len bytes; 0 at the end of the content. All of them come
+ * from frames that were decoded to their end and had their checksums.
+ * Return: how many, -EBADMSG (damaged), -ENOMEM or -errno.
  */
 ssize_t unpacker_read(struct unpacker *unpacker, void *bytes, size_t len) must_check;
+
+/** unpacker_rest() - keep the place, but no memory; the frame is decoded again at the next read. */
+void unpacker_rest(struct unpacker *unpacker);
+
+/** unpacker_seek() - go on at @off, if that is in the frame of the next byte. Return: is it? */
+bool unpacker_seek(struct unpacker *unpacker, uint64_t off) must_check;
 
 /** unpack_all() - all content at once; @bytes has info->size_bytes of room. Return: 0, -errno. */
 int unpack_all(int fd, const struct pack_info *info, void *bytes) must_check;

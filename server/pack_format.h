@@ -10,3 +10,6 @@ enum {
 };
 
 #define SEEK_FOOTER_MAGIC 0x8F92EAB1u
+
+/* A frame that does not shrink, and its checksum. Needs zstd.h. */
+#define FRAME_BOUND (ZSTD_COMPRESSBOUND(PACK_FRAME) + 4)

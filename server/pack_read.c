@@ -1,28 +1,70 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Owns the reading of packed files. Nothing in them is believed: lengths are checked against
- * the file's and against each other, a frame's content against the table, and memory is
- * bounded by one frame. Any thread.
+ * the file's and against each other, and no byte of a frame leaves before the whole frame was
+ * decoded and had its checksum. Memory is bounded by one frame. Any thread.
  */
 #include <pthread.h>
 #include <string.h>
 #include <zstd.h>
-#include <zstd_errors.h>
 
 #include "server/pack.h"
 #include "server/pack_format.h"
 
-enum { INPUT_BYTES = 64 * 1024, ENTRIES_AT_ONCE = 1024, WINDOW_LOG_MAX = 23 };
+enum { ENTRIES_AT_ONCE = 1024, FRAME_HEADER_MAX = 18 };
 
 struct unpacker {
-	int fd;		    /* owned */
-	ZSTD_DCtx *context; /* owned */
-	uint64_t off, end;  /* in the file: next byte to read, end of the frames */
-	uint64_t skip;	    /* bytes of content before the first that is wanted */
-	uint64_t left;	    /* bytes of content to come, without those */
-	size_t in_pos, in_len;
-	char input[INPUT_BYTES];
+	int fd; /* borrowed */
+	struct pack_info info;
+	uint32_t index;	  /* of the frame that is read */
+	uint64_t off;	  /* where it starts in the file */
+	size_t pos;	  /* in its content: the next byte */
+	size_t len;	  /* of its content, where frame holds it; else 0 */
+	size_t frame_len; /* in the file; set with len */
+	char *frame;	  /* owned; NULL: no memory is kept */
 };
+
+/* One a thread: making a decoder costs more than decoding a small blob. */
+struct decoder {
+	ZSTD_DCtx *context; /* owned */
+	char packed[FRAME_BOUND];
+};
+
+static pthread_key_t decoder_key;
+static pthread_once_t decoder_once = PTHREAD_ONCE_INIT;
+
+static void free_decoder(void *argument)
+{
+	struct decoder *decoder = argument;
+
+	ZSTD_freeDCtx(decoder->context);
+	free(decoder);
+}
+
+static void make_decoder_key(void)
+{
+	if (pthread_key_create(&decoder_key, free_decoder))
+		abort(); /* 1,024 are possible, and this is one of a handful */
+}
+
+static struct decoder *thread_decoder(void)
+{
+	struct decoder *decoder;
+
+	pthread_once(&decoder_once, make_decoder_key);
+	decoder = pthread_getspecific(decoder_key);
+	if (decoder)
+		return decoder;
+	decoder = malloc(sizeof(*decoder));
+	if (!decoder)
+		return NULL;
+	decoder->context = ZSTD_createDCtx();
+	if (!decoder->context || pthread_setspecific(decoder_key, decoder)) {
+		free_decoder(decoder);
+		return NULL;
+	}
+	return decoder;
+}
 
 static uint32_t get_le32(const unsigned char *p)
 {
@@ -38,9 +80,29 @@ static int read_exactly(int fd, void *bytes, size_t len, uint64_t off)
 	return (size_t)n == len ? 0 : -EBADMSG;
 }
 
+/*
+ * The table has no checksum, and only its last length says how long the content is: the last
+ * frame must say the same.
+ */
+static int check_last_frame(int fd, const struct pack_info *info, uint64_t frame_len)
+{
+	char header[FRAME_HEADER_MAX];
+	size_t len = frame_len < sizeof(header) ? (size_t)frame_len : sizeof(header);
+	int r;
+
+	if (frame_len > info->frames_bytes ||
+	    (info->n_frames == 1) != (frame_len == info->frames_bytes))
+		return -EBADMSG;
+	r = read_exactly(fd, header, len, info->frames_bytes - frame_len);
+	if (r)
+		return r;
+	return ZSTD_getFrameContentSize(header, len) == info->last_bytes ? 0 : -EBADMSG;
+}
+
 int pack_stat(int fd, uint64_t file_bytes, struct pack_info *out)
 {
 	unsigned char tail[SEEK_ENTRY_BYTES + SEEK_FOOTER_BYTES], header[SEEK_HEADER_BYTES];
+	struct pack_info info;
 	uint64_t table;
 	uint32_t n, last;
 	int r;
@@ -65,34 +127,52 @@ int pack_stat(int fd, uint64_t file_bytes, struct pack_info *out)
 	if (get_le32(header) != SEEK_TABLE_MAGIC ||
 	    get_le32(header + 4) != table - SEEK_HEADER_BYTES)
 		return -EBADMSG;
-	out->n_frames = n;
-	out->frames_bytes = file_bytes - table;
-	out->size_bytes = (uint64_t)(n - 1) * PACK_FRAME + last;
-	return 0;
+	info = (struct pack_info){ .size_bytes = (uint64_t)(n - 1) * PACK_FRAME + last,
+				   .frames_bytes = file_bytes - table,
+				   .n_frames = n,
+				   .last_bytes = last };
+	r = check_last_frame(fd, &info, get_le32(tail));
+	if (!r)
+		*out = info;
+	return r;
 }
 
-int pack_frame_offset(int fd, const struct pack_info *info, uint32_t index, uint64_t *out)
+/* What frame @index has of content. */
+static uint32_t content_of(const struct pack_info *info, uint32_t index)
+{
+	return index + 1 == info->n_frames ? info->last_bytes : PACK_FRAME;
+}
+
+/*
+ * Where frame @index starts. The whole table is looked at: a changed length in it is seen by
+ * the sum, before it leads to the start of another frame.
+ */
+static int frame_offset(int fd, const struct pack_info *info, uint32_t index, uint64_t *out)
 {
 	unsigned char entries[ENTRIES_AT_ONCE * SEEK_ENTRY_BYTES];
-	uint64_t at = info->frames_bytes + SEEK_HEADER_BYTES, off = 0;
+	uint64_t at = info->frames_bytes + SEEK_HEADER_BYTES, sum = 0, off = 0;
 	int r;
 
-	for (uint32_t i = 0; i < index;) {
-		uint32_t n = index - i < ENTRIES_AT_ONCE ? index - i : ENTRIES_AT_ONCE;
+	for (uint32_t i = 0; i < info->n_frames;) {
+		uint32_t n = info->n_frames - i;
 
+		if (n > ENTRIES_AT_ONCE)
+			n = ENTRIES_AT_ONCE;
 		r = read_exactly(fd, entries, (size_t)n * SEEK_ENTRY_BYTES,
 				 at + (uint64_t)i * SEEK_ENTRY_BYTES);
 		if (r)
 			return r;
-		for (uint32_t k = 0; k < n; k++) {
-			off += get_le32(entries + (size_t)k * SEEK_ENTRY_BYTES);
-			/* All but the last frame are full: ranges are found by that. */
-			if (get_le32(entries + (size_t)k * SEEK_ENTRY_BYTES + 4) != PACK_FRAME)
+		for (uint32_t k = 0; k < n; k++, i++) {
+			const unsigned char *entry = entries + (size_t)k * SEEK_ENTRY_BYTES;
+
+			if (i == index)
+				off = sum;
+			sum += get_le32(entry);
+			if (get_le32(entry + 4) != content_of(info, i))
 				return -EBADMSG;
 		}
-		i += n;
 	}
-	if (off >= info->frames_bytes)
+	if (sum != info->frames_bytes)
 		return -EBADMSG;
 	*out = off;
 	return 0;
@@ -106,27 +186,19 @@ int unpacker_new(int fd, const struct pack_info *info, uint64_t off, struct unpa
 
 	if (off >= info->size_bytes)
 		return -EINVAL;
-	r = pack_frame_offset(fd, info, (uint32_t)(off / PACK_FRAME), &start);
+	r = frame_offset(fd, info, (uint32_t)(off / PACK_FRAME), &start);
 	if (r)
 		return r;
 	unpacker = malloc(sizeof(*unpacker));
 	if (!unpacker)
 		return -ENOMEM;
 	*unpacker = (struct unpacker){
-		.fd = -1, /* the caller's until nothing can fail */
-		.context = ZSTD_createDCtx(),
+		.fd = fd,
+		.info = *info,
+		.index = (uint32_t)(off / PACK_FRAME),
 		.off = start,
-		.end = info->frames_bytes,
-		.skip = off % PACK_FRAME,
-		.left = info->size_bytes - off,
+		.pos = off % PACK_FRAME,
 	};
-	if (!unpacker->context ||
-	    ZSTD_isError(ZSTD_DCtx_setParameter(unpacker->context, ZSTD_d_windowLogMax,
-						WINDOW_LOG_MAX))) {
-		unpacker_free(unpacker);
-		return -ENOMEM;
-	}
-	unpacker->fd = fd;
 	*out = unpacker;
 	return 0;
 }
@@ -135,113 +207,108 @@ void unpacker_free(struct unpacker *unpacker)
 {
 	if (!unpacker)
 		return;
-	ZSTD_freeDCtx(unpacker->context);
-	if (unpacker->fd >= 0)
-		close(unpacker->fd);
+	free(unpacker->frame);
 	free(unpacker);
 }
 
-static int fill_input(struct unpacker *unpacker)
+void unpacker_rest(struct unpacker *unpacker)
 {
-	uint64_t left = unpacker->end - unpacker->off;
-	size_t want = left < INPUT_BYTES ? (size_t)left : INPUT_BYTES;
-	int r = want ? read_exactly(unpacker->fd, unpacker->input, want, unpacker->off) : -EBADMSG;
+	free(steal_ptr(unpacker->frame));
+	unpacker->len = 0;
+}
 
+bool unpacker_seek(struct unpacker *unpacker, uint64_t off)
+{
+	if (off >= unpacker->info.size_bytes || off / PACK_FRAME != unpacker->index)
+		return false;
+	unpacker->pos = off % PACK_FRAME;
+	return true;
+}
+
+/* The frame that is read, whole and with its checksum, to @to. */
+static int decode_frame(struct unpacker *unpacker, char *to, size_t *frame_len)
+{
+	const struct pack_info *info = &unpacker->info;
+	struct decoder *decoder = thread_decoder();
+	uint32_t content = content_of(info, unpacker->index), packed;
+	unsigned char entry[SEEK_ENTRY_BYTES];
+	size_t n;
+	int r;
+
+	if (!decoder)
+		return -ENOMEM;
+	r = read_exactly(unpacker->fd, entry, sizeof(entry),
+			 info->frames_bytes + SEEK_HEADER_BYTES +
+				 (uint64_t)unpacker->index * SEEK_ENTRY_BYTES);
 	if (r)
 		return r;
-	unpacker->in_pos = 0;
-	unpacker->in_len = want;
-	unpacker->off += want;
+	packed = get_le32(entry);
+	if (packed > sizeof(decoder->packed) || packed > info->frames_bytes - unpacker->off)
+		return -EBADMSG;
+	r = read_exactly(unpacker->fd, decoder->packed, packed, unpacker->off);
+	if (r)
+		return r;
+	n = ZSTD_decompressDCtx(decoder->context, to, content, decoder->packed, packed);
+	if (ZSTD_isError(n) || n != content)
+		return -EBADMSG;
+	*frame_len = packed;
 	return 0;
 }
 
-/* At least one byte of content into @out, unless the frames end too early. */
-static int decode_some(struct unpacker *unpacker, ZSTD_outBuffer *out)
+static void next_frame(struct unpacker *unpacker, size_t frame_len)
 {
-	size_t before = out->pos;
-
-	while (out->pos == before) {
-		ZSTD_inBuffer in;
-		size_t left;
-		int r;
-
-		if (unpacker->in_pos == unpacker->in_len) {
-			r = fill_input(unpacker);
-			if (r)
-				return r;
-		}
-		in = (ZSTD_inBuffer){ unpacker->input, unpacker->in_len, unpacker->in_pos };
-		left = ZSTD_decompressStream(unpacker->context, out, &in);
-		if (ZSTD_isError(left))
-			return ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation ? -ENOMEM
-										       : -EBADMSG;
-		unpacker->in_pos = in.pos;
-	}
-	return 0;
+	unpacker->index++;
+	unpacker->off += frame_len;
+	unpacker->pos = unpacker->len = 0;
 }
 
-static int skip_content(struct unpacker *unpacker)
+static int fill_frame(struct unpacker *unpacker)
 {
-	char dropped[16 * 1024];
+	int r;
 
-	while (unpacker->skip > 0) {
-		size_t want = unpacker->skip < sizeof(dropped) ? (size_t)unpacker->skip
-							       : sizeof(dropped);
-		ZSTD_outBuffer out = { .dst = dropped, .size = want };
-		int r = decode_some(unpacker, &out);
-
-		if (r)
-			return r;
-		unpacker->skip -= out.pos;
-	}
-	return 0;
+	if (!unpacker->frame)
+		unpacker->frame = malloc(PACK_FRAME);
+	if (!unpacker->frame)
+		return -ENOMEM;
+	r = decode_frame(unpacker, unpacker->frame, &unpacker->frame_len);
+	unpacker->len = r ? 0 : content_of(&unpacker->info, unpacker->index);
+	return r;
 }
 
 ssize_t unpacker_read(struct unpacker *unpacker, void *bytes, size_t len)
 {
-	ZSTD_outBuffer out = { bytes, unpacker->left < len ? (size_t)unpacker->left : len, 0 };
-	int r = skip_content(unpacker);
+	size_t done = 0, n;
+	int r = 0;
 
-	while (!r && out.pos < out.size)
-		r = decode_some(unpacker, &out);
-	if (r)
-		return r;
-	unpacker->left -= out.pos;
-	return (ssize_t)out.pos;
-}
+	while (!r && done < len && unpacker->index < unpacker->info.n_frames) {
+		char *to = (char *)bytes + done;
+		size_t content = content_of(&unpacker->info, unpacker->index);
 
-/* One decoder a thread: making one costs more than decoding a small blob. */
-static pthread_key_t decoder_key;
-static pthread_once_t decoder_once = PTHREAD_ONCE_INIT;
-
-static void free_decoder(void *context)
-{
-	ZSTD_freeDCtx(context);
-}
-
-static void make_decoder_key(void)
-{
-	if (pthread_key_create(&decoder_key, free_decoder))
-		abort(); /* 1,024 are possible, and this is one of a handful */
-}
-
-static ZSTD_DCtx *thread_decoder(void)
-{
-	ZSTD_DCtx *context;
-
-	pthread_once(&decoder_once, make_decoder_key);
-	context = pthread_getspecific(decoder_key);
-	if (!context) {
-		context = ZSTD_createDCtx();
-		if (context && pthread_setspecific(decoder_key, context))
-			free_decoder(steal_ptr(context));
+		if (!unpacker->len && !unpacker->pos && len - done >= content) {
+			r = decode_frame(unpacker, to, &n); /* all of it at once, no copy */
+			if (!r) {
+				next_frame(unpacker, n);
+				done += content;
+			}
+			continue;
+		}
+		if (!unpacker->len)
+			r = fill_frame(unpacker);
+		if (r)
+			break;
+		n = content - unpacker->pos < len - done ? content - unpacker->pos : len - done;
+		memcpy(to, unpacker->frame + unpacker->pos, n);
+		done += n;
+		unpacker->pos += n;
+		if (unpacker->pos == content)
+			next_frame(unpacker, unpacker->frame_len);
 	}
-	return context;
+	return r ? r : (ssize_t)done;
 }
 
 int unpack_all(int fd, const struct pack_info *info, void *bytes)
 {
-	ZSTD_DCtx *context = thread_decoder();
+	struct decoder *decoder = thread_decoder();
 	cleanup_free char *packed = NULL;
 	size_t n;
 	int r;
@@ -250,11 +317,12 @@ int unpack_all(int fd, const struct pack_info *info, void *bytes)
 	if (info->frames_bytes > info->size_bytes)
 		return -EBADMSG;
 	packed = malloc(info->frames_bytes);
-	if (!context || !packed)
+	if (!decoder || !packed)
 		return -ENOMEM;
 	r = read_exactly(fd, packed, info->frames_bytes, 0);
 	if (r)
 		return r;
-	n = ZSTD_decompressDCtx(context, bytes, info->size_bytes, packed, info->frames_bytes);
+	n = ZSTD_decompressDCtx(decoder->context, bytes, info->size_bytes, packed,
+				info->frames_bytes);
 	return ZSTD_isError(n) || n != info->size_bytes ? -EBADMSG : 0;
 }

@@ -94,10 +94,12 @@ void store_close(struct store *store);
 
 /* A blob that was found, open for reading. */
 struct blob {
-	int fd;		       /* owned */
+	int fd; /* owned */
+	struct digest digest;
 	uint64_t size_bytes;   /* of the content */
 	uint64_t stored_bytes; /* of the file */
 	bool packed;
+	bool is_frames;	       /* the content of this one is another one's frames */
 	struct pack_info pack; /* where packed */
 };
 

@@ -42,7 +42,7 @@ static void blob_path(const struct digest *digest, bool packed, char out[static 
 static int open_form(const struct store *store, const struct digest *digest, bool packed,
 		     struct blob *out)
 {
-	struct blob blob = { .packed = packed };
+	struct blob blob = { .digest = *digest, .packed = packed };
 	char path[BLOB_PATH_SIZE];
 	struct stat st;
 	int r = 0;
@@ -396,13 +396,8 @@ static int check_packed(int fd, uint64_t file_bytes, const struct digest *digest
 
 	if (!hasher || !piece)
 		return -ENOMEM;
-	if (!r) {
-		int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-
-		r = copy < 0 ? -errno : unpacker_new(copy, &info, 0, &unpacker);
-		if (r && copy >= 0)
-			close(copy);
-	}
+	if (!r)
+		r = unpacker_new(fd, &info, 0, &unpacker);
 	if (r)
 		return r;
 	while ((n = unpacker_read(unpacker, piece, PACK_FRAME)) > 0)

@@ -14,14 +14,9 @@ static void read_from(int fd, const struct pack_info *info, uint64_t off)
 	static char piece[64 * 1024];
 	uint64_t total = 0;
 	ssize_t n;
-	int copy = dup(fd);
 
-	if (copy < 0)
+	if (unpacker_new(fd, info, off, &unpacker))
 		return;
-	if (unpacker_new(copy, info, off, &unpacker)) {
-		close(copy);
-		return;
-	}
 	while ((n = unpacker_read(unpacker, piece, sizeof(piece))) > 0)
 		total += (uint64_t)n;
 	if (total > info->size_bytes - off)

@@ -49,7 +49,7 @@ static void range_is(int fd, const struct pack_info *info, const char *text, uin
 	cleanup_unpacker struct unpacker *unpacker = NULL;
 	cleanup_free char *got = malloc(len);
 
-	assert_int_equal(unpacker_new(dup(fd), info, off, &unpacker), 0);
+	assert_int_equal(unpacker_new(fd, info, off, &unpacker), 0);
 	assert_int_equal(unpacker_read(unpacker, got, len), len);
 	assert_memory_equal(got, text + off, len);
 }
@@ -110,7 +110,7 @@ static void the_end_is_the_end(void **state)
 	char got[64];
 
 	(void)state;
-	assert_int_equal(unpacker_new(dup(fd), &info, 1990, &unpacker), 0);
+	assert_int_equal(unpacker_new(fd, &info, 1990, &unpacker), 0);
 	assert_int_equal(unpacker_read(unpacker, got, sizeof(got)), 10);
 	assert_int_equal(unpacker_read(unpacker, got, sizeof(got)), 0);
 }
@@ -148,27 +148,54 @@ static void packing_can_be_stopped(void **state)
 	assert_int_equal(pack_fd(in, 2 * PACK_FRAME, out, &stop, &packed), -ECANCELED);
 }
 
-/* Reads all there is: an error, or nothing but the content. */
-static int read_damaged(int fd, uint64_t len, const char *text, size_t size)
+/* Reads @len bytes from @off on: an error, or nothing but the content and all of it. */
+static int read_damaged(int fd, uint64_t file_bytes, const char *text, size_t size, uint64_t off,
+			size_t len)
 {
 	cleanup_unpacker struct unpacker *unpacker = NULL;
-	cleanup_free char *got = malloc(size + 1);
+	cleanup_free char *got = malloc(len);
 	struct pack_info info;
 	ssize_t n;
-	int r = pack_stat(fd, len, &info);
+	int r = pack_stat(fd, file_bytes, &info);
 
-	if (!r && info.size_bytes == size)
-		(void)!unpack_all(fd, &info, got);
-	if (!r)
-		r = unpacker_new(dup(fd), &info, 0, &unpacker);
 	if (r)
 		return r;
-	n = unpacker_read(unpacker, got, size + 1);
+	assert_int_equal(info.size_bytes, size);
+	r = unpacker_new(fd, &info, off, &unpacker);
+	if (r)
+		return r;
+	n = unpacker_read(unpacker, got, len);
 	if (n < 0)
 		return (int)n;
-	/* Lengths may be damaged, too; but no byte is another one. */
-	assert_memory_equal(got, text, (size_t)n);
-	return (size_t)n == size ? 0 : -EBADMSG;
+	assert_int_equal(n, len);
+	assert_memory_equal(got, text + off, len);
+	return 0;
+}
+
+static void read_all_damaged(int fd, uint64_t file_bytes, const char *text, size_t size)
+{
+	cleanup_free char *got = malloc(size);
+	struct pack_info info;
+
+	if (pack_stat(fd, file_bytes, &info))
+		return;
+	assert_int_equal(info.size_bytes, size);
+	if (!unpack_all(fd, &info, got))
+		assert_memory_equal(got, text, size);
+}
+
+/* All of it, and ranges that end within a frame, or begin there, or both. */
+static void is_error_or_content(const char *packed, size_t len, const char *text, size_t size)
+{
+	cleanup_close int fd = file_of(packed, len);
+
+	read_all_damaged(fd, len, text, size);
+	(void)!read_damaged(fd, len, text, size, 0, size);
+	(void)!read_damaged(fd, len, text, size, 0, 10);
+	(void)!read_damaged(fd, len, text, size, 1000, 3000);
+	(void)!read_damaged(fd, len, text, size, PACK_FRAME - 10, 20);
+	(void)!read_damaged(fd, len, text, size, PACK_FRAME + 500, 100);
+	(void)!read_damaged(fd, len, text, size, size - 10, 10);
 }
 
 static void damage_is_never_taken_for_content(void **state)
@@ -181,18 +208,66 @@ static void damage_is_never_taken_for_content(void **state)
 	(void)state;
 	assert_int_equal(pack_bytes(text, SIZE, (void **)&packed, &len), 0);
 	for (size_t i = 0; i<len; i += i + 64> len ? 1 : 997) {
-		cleanup_close int fd = -1;
-
 		packed[i] ^= 0x41;
-		fd = file_of(packed, len);
-		(void)!read_damaged(fd, len, text, SIZE);
+		is_error_or_content(packed, len, text, SIZE);
 		packed[i] ^= 0x41;
 	}
 	for (size_t cut = 0; cut < len; cut += 1009) {
 		cleanup_close int fd = file_of(packed, cut);
 
-		assert_int_not_equal(read_damaged(fd, cut, text, SIZE), 0);
+		assert_int_not_equal(read_damaged(fd, cut, text, SIZE, 0, SIZE), 0);
 	}
+}
+
+/* Frames of the same length with other content: a wrong length leads from one to another. */
+static void no_bit_of_the_table_leads_to_other_content(void **state)
+{
+	enum { FRAMES = 6, SIZE = (FRAMES - 1) * PACK_FRAME + 5000 };
+	cleanup_free char *text = malloc(SIZE);
+	cleanup_free char *packed = NULL;
+	size_t len;
+
+	(void)state;
+	for (size_t i = 0; i < SIZE; i++)
+		text[i] = (char)('a' + i / PACK_FRAME);
+	assert_int_equal(pack_bytes(text, SIZE, (void **)&packed, &len), 0);
+	for (size_t bit = 0; bit < 8 * len; bit++) {
+		packed[bit / 8] ^= (char)(1 << bit % 8);
+		is_error_or_content(packed, len, text, SIZE);
+		packed[bit / 8] ^= (char)(1 << bit % 8);
+	}
+	/* The last content's length, which alone says how long all of it is. */
+	packed[len - 9 - 4] ^= 8;
+	{
+		cleanup_close int fd = file_of(packed, len);
+		struct pack_info info;
+
+		assert_int_equal(pack_stat(fd, len, &info), -EBADMSG);
+	}
+}
+
+static void a_reader_that_rests_goes_on_where_it_was(void **state)
+{
+	enum { SIZE = 2 * PACK_FRAME + 5000, PIECE = 30000 };
+	cleanup_free char *text = make_text(SIZE), *got = malloc(SIZE);
+	cleanup_unpacker struct unpacker *unpacker = NULL;
+	struct pack_info info;
+	cleanup_close int fd = pack_file(text, SIZE, &info);
+	size_t done = 0;
+	ssize_t n;
+
+	(void)state;
+	assert_int_equal(unpacker_new(fd, &info, 0, &unpacker), 0);
+	while ((n = unpacker_read(unpacker, got + done,
+				  SIZE - done < PIECE ? SIZE - done : PIECE)) > 0) {
+		done += (size_t)n;
+		unpacker_rest(unpacker);
+		if (done < SIZE)
+			assert_true(unpacker_seek(unpacker, done));
+	}
+	assert_int_equal(done, SIZE);
+	assert_memory_equal(got, text, SIZE);
+	assert_false(unpacker_seek(unpacker, 0));
 }
 
 int main(void)
@@ -204,6 +279,8 @@ int main(void)
 		cmocka_unit_test(what_does_not_shrink_is_not_packed),
 		cmocka_unit_test(packing_can_be_stopped),
 		cmocka_unit_test(damage_is_never_taken_for_content),
+		cmocka_unit_test(no_bit_of_the_table_leads_to_other_content),
+		cmocka_unit_test(a_reader_that_rests_goes_on_where_it_was),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

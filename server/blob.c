@@ -80,8 +80,9 @@ static void send_blob(struct request *request, struct blob *blob, const char *di
 	const char *range = request_header(request, "Range");
 	const char *if_match = request_header(request, "If-Match");
 	const char *if_range = request_header(request, "If-Range");
+	cleanup_free struct byte_range *ranges = NULL;
 	char etag[ETAG_SIZE], packed_etag[ETAG_SIZE];
-	struct byte_range ranges[RANGES_MAX];
+	bool as_frames;
 	unsigned int n;
 
 	snprintf(etag, sizeof(etag), "\"%s\"", digest);
@@ -92,17 +93,19 @@ static void send_blob(struct request *request, struct blob *blob, const char *di
 		reply_error_status(request, API_UNSUPPORTED, 412, "what is there is %s", digest);
 		return;
 	}
+	/* A range is of the content, and only if it is of the content that the client has. */
+	if (request->method == METHOD_HEAD || (if_range && strcmp(if_range, etag)))
+		range = NULL;
+	as_frames = !range && sends_frames(request, blob);
 	if (etag_listed(request_header(request, "If-None-Match"), etag, true) ||
 	    etag_listed(request_header(request, "If-None-Match"), packed_etag, true)) {
 		blob_close(blob);
 		reply_empty(request, 304);
-		add_blob_headers(request, digest, etag);
+		/* Of what a 200 would have sent (RFC 9110, 15.4.5). */
+		add_blob_headers(request, digest, as_frames ? packed_etag : etag);
 		return;
 	}
-	/* A range is of the content, and only if it is of the content that the client has. */
-	if (request->method == METHOD_HEAD || (if_range && strcmp(if_range, etag)))
-		range = NULL;
-	if (!range && sends_frames(request, blob)) {
+	if (as_frames) {
 		reply_frames(request, blob);
 		if (request->status != 200)
 			return;
@@ -111,7 +114,7 @@ static void send_blob(struct request *request, struct blob *blob, const char *di
 		add_blob_headers(request, digest, packed_etag);
 		return;
 	}
-	switch (range_parse(range, blob->size_bytes, ranges, &n)) {
+	switch (range_parse(range, blob->size_bytes, &ranges, &n)) {
 	case RANGE_UNSATISFIABLE:
 		reply_behind_end(request, blob);
 		return;

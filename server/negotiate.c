@@ -5,25 +5,56 @@
 #include <string.h>
 #include <strings.h>
 
+/*
+ * The weight of an element "CODING;q=0.5" of @len bytes, in thousandths; what is no number is 0,
+ * what is none at all 1000.
+ */
+static unsigned int weight_of(const char *p, size_t len)
+{
+	const char *end = p + len, *q = memchr(p, '=', len);
+	unsigned int weight, unit = 100;
+
+	if (!q)
+		return 1000;
+	for (q++; q < end && (*q == ' ' || *q == '\t'); q++)
+		;
+	if (q == end || *q < '0' || *q > '9')
+		return 0;
+	weight = *q > '0' ? 1000 : 0;
+	q++;
+	if (q == end || *q != '.')
+		return weight;
+	for (q++; q < end && *q >= '0' && *q <= '9' && unit && weight < 1000; q++) {
+		weight += (unsigned int)(*q - '0') * unit;
+		unit /= 10;
+	}
+	return weight;
+}
+
+static bool is_coding(const char *p, size_t len, const char *name)
+{
+	size_t n = strcspn(p, ";, \t");
+
+	return n <= len && n == strlen(name) && !strncasecmp(p, name, n);
+}
+
 bool accepts_zstd(const char *accept_encoding)
 {
+	unsigned int zstd = 0, identity = 0;
 	const char *p = accept_encoding;
 
 	while (p && *p) {
-		size_t len, name;
+		size_t len;
 
 		p += strspn(p, " \t,");
 		len = strcspn(p, ",");
-		name = strcspn(p, ";, \t");
-		if (name == 4 && !strncasecmp(p, "zstd", 4)) {
-			const char *q = memchr(p, '=', len);
-
-			/* q=0, q=0., q=0.000 mean "not this" */
-			return !q || q[1 + strspn(q + 1, " 0.")] >= '1';
-		}
+		if (is_coding(p, len, "zstd"))
+			zstd = weight_of(p, len);
+		else if (is_coding(p, len, "identity"))
+			identity = weight_of(p, len);
 		p += len;
 	}
-	return false;
+	return zstd && zstd >= identity;
 }
 
 bool etag_listed(const char *header, const char *etag, bool weak)

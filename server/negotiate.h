@@ -7,7 +7,10 @@
 
 #include "lib/util.h"
 
-/** accepts_zstd() - does an Accept-Encoding header (or NULL) list zstd with q > 0? */
+/**
+ * accepts_zstd() - does an Accept-Encoding header (or NULL) list zstd with q > 0, and identity
+ * not with a higher one?
+ */
 bool accepts_zstd(const char *accept_encoding);
 
 /**

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Owns the reading of byte ranges. Any thread, no allocation. */
+/* Owns the reading of byte ranges. Any thread. */
 #include "server/range.h"
 
 #include <string.h>
@@ -81,24 +81,17 @@ static unsigned int merge(struct byte_range *ranges, unsigned int n)
 	return kept + 1;
 }
 
-enum range_kind range_parse(const char *header, uint64_t size_bytes,
-			    struct byte_range out[static RANGES_MAX], unsigned int *n)
+static enum range_kind parse_specs(const char *p, uint64_t size_bytes, struct byte_range *ranges,
+				   unsigned int *n)
 {
-	struct byte_range ranges[RANGES_ASKED_MAX];
 	unsigned int good = 0, asked = 0;
-	const char *p;
 
-	if (!header || strncasecmp(header, "bytes=", 6))
-		return RANGE_WHOLE;
-	p = header + 6;
 	do {
-		enum spec spec;
+		enum spec spec = parse_spec(&p, size_bytes, &ranges[good]);
 
-		if (asked++ == RANGES_ASKED_MAX)
-			return RANGE_WHOLE;
-		spec = parse_spec(&p, size_bytes, &ranges[good]);
 		if (spec == SPEC_BROKEN)
 			return RANGE_WHOLE;
+		asked++;
 		good += spec == SPEC_GOOD;
 	} while (*p++ == ',');
 	if (!good)
@@ -109,9 +102,29 @@ enum range_kind range_parse(const char *header, uint64_t size_bytes,
 	/* All of it in several ranges is meant as all; bytes=0- is an offer of parts. */
 	if (asked > 1 && good == 1 && ranges[0].first == 0 && ranges[0].last == size_bytes - 1)
 		return RANGE_WHOLE;
-	memcpy(out, ranges, good * sizeof(*out));
 	*n = good;
 	return RANGE_PART;
+}
+
+enum range_kind range_parse(const char *header, uint64_t size_bytes, struct byte_range **out,
+			    unsigned int *n)
+{
+	cleanup_free struct byte_range *ranges = NULL;
+	unsigned int asked = 1;
+	enum range_kind kind;
+
+	if (!header || strncasecmp(header, "bytes=", 6))
+		return RANGE_WHOLE;
+	header += 6;
+	for (const char *p = header; *p; p++)
+		asked += *p == ',';
+	ranges = asked > RANGES_ASKED_MAX ? NULL : calloc(asked, sizeof(*ranges));
+	if (!ranges)
+		return RANGE_WHOLE;
+	kind = parse_specs(header, size_bytes, ranges, n);
+	if (kind == RANGE_PART)
+		*out = steal_ptr(ranges);
+	return kind;
 }
 
 int content_range_parse(const char *header, uint64_t *first, uint64_t *last)

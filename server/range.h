@@ -5,8 +5,10 @@
 #include "lib/util.h"
 
 enum {
-	RANGES_MAX = 16,       /* parts of an answer; who asks for more gets the whole content */
-	RANGES_ASKED_MAX = 64, /* in the header: more than that is not read to its end */
+	/* Parts of an answer; who asks for more gets the whole content. podman asks for hundreds.
+	 */
+	RANGES_MAX = 256,
+	RANGES_ASKED_MAX = 1024, /* in the header: more than that is not read */
 };
 
 enum range_kind {
@@ -23,11 +25,11 @@ struct byte_range {
  * range_parse() - what a Range header asks of @size_bytes of content.
  * @header: NULL, or any text. Another unit and broken syntax mean the whole content, which
  * RFC 9110 allows and every client understands; so do ranges that are too many, or that
- * together ask for all of it.
- * @out, @n: written for RANGE_PART: rising, neither overlapping nor adjacent.
+ * together ask for all of it, and a lack of memory.
+ * @out, @n: written for RANGE_PART: rising, neither overlapping nor adjacent; allocated.
  */
-enum range_kind range_parse(const char *header, uint64_t size_bytes,
-			    struct byte_range out[static RANGES_MAX], unsigned int *n);
+enum range_kind range_parse(const char *header, uint64_t size_bytes, struct byte_range **out,
+			    unsigned int *n);
 
 /**
  * content_range_parse() - "FIRST-LAST" (also "bytes FIRST-LAST/…", which some clients send).

@@ -73,11 +73,11 @@ static void check_route(char *target)
 
 static void check_range(const char *header, uint64_t size_bytes)
 {
-	struct byte_range ranges[RANGES_MAX];
+	cleanup_free struct byte_range *ranges = NULL;
 	uint64_t first = 0, last = 0;
 	unsigned int n = 0;
 
-	if (range_parse(header, size_bytes, ranges, &n) == RANGE_PART && (!n || n > RANGES_MAX))
+	if (range_parse(header, size_bytes, &ranges, &n) == RANGE_PART && (!n || n > RANGES_MAX))
 		abort();
 	for (unsigned int i = 0; i < n; i++) {
 		if (ranges[i].first > ranges[i].last || ranges[i].last >= size_bytes ||

@@ -14,7 +14,8 @@ struct fsck {
 	const struct fsck_options *options;
 	struct fsck_report *report;
 	int64_t start_ms;
-	bool index_stale; /* a repair changed what it is made of */
+	bool index_stale;   /* a repair changed what it is made of */
+	bool contents_only; /* nothing but the bytes of what is named as a blob */
 };
 
 /**
@@ -53,5 +54,6 @@ int fsck_tag(struct fsck_repository *repository, int dirfd, const char *tag) mus
 
 /* The three parts. */
 int fsck_blobs(struct fsck *fsck) must_check;
+int fsck_shard(struct fsck *fsck, unsigned int shard) must_check;
 int fsck_repositories(struct fsck *fsck) must_check;
 int fsck_index(struct fsck *fsck) must_check;

@@ -84,6 +84,18 @@ static int repositories(struct fsck *fsck)
 	return r;
 }
 
+int fsck_contents(struct store *store, const struct fsck_options *options, unsigned int shard,
+		  struct fsck_report *report)
+{
+	struct fsck fsck = { .store = store,
+			     .options = options,
+			     .report = report,
+			     .start_ms = now_ms(),
+			     .contents_only = true };
+
+	return fsck_shard(&fsck, shard);
+}
+
 int fsck_run(struct store *store, struct index *index, const struct fsck_options *options,
 	     struct fsck_report *report, struct problem *problem)
 {

@@ -27,6 +27,8 @@
 /* A running server's disk is there for its requests. */
 #define FSCK_RATE_LIVE ((uint64_t)100 << 20)
 
+enum { FSCK_SHARDS = 512 };
+
 struct fsck_problem {
 	const char *kind;	/* one of a fixed set of words: intinode-serve(8) */
 	const char *repository; /* NULL: none */
@@ -55,6 +57,13 @@ struct fsck_report {
 	uint64_t duration_ms;
 	bool index_checked;
 };
+
+/**
+ * fsck_contents() - check shard @shard, below FSCK_SHARDS, of the blobs, and nothing else; adds to
+ * @report. Return: 0, whatever was found; -ECANCELED; -errno.
+ */
+int fsck_contents(struct store *store, const struct fsck_options *options, unsigned int shard,
+		  struct fsck_report *report) must_check;
 
 /**
  * fsck_run() - @index: NULL where there is none; its check is then left out.

@@ -155,7 +155,7 @@ static int look_at_blob(struct fsck *fsck, struct blob_entry *entry, struct stat
 		return fsck_bad_blob(fsck, entry, st, "unreadable",
 				     "the disk does not give the file; push it again, and look at "
 				     "the disk");
-	if (r)
+	if (r || fsck->contents_only)
 		return r;
 	return check_mode(fsck, entry, fd, st->st_mode);
 }
@@ -180,9 +180,13 @@ static int check_file(struct fsck *fsck, enum digest_algorithm algorithm, unsign
 	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW))
 		return errno == ENOENT ? 0 : -errno;
 	if (!store_parse_blob_name(name, algorithm, &entry)) {
+		if (fsck->contents_only)
+			return 0;
 		entry.name = name;
 		return bad(fsck, &entry, "stray", "no blob is named like this");
 	}
+	if (fsck->contents_only && (!S_ISREG(st.st_mode) || entry.digest.bytes[0] != shard))
+		return 0;
 	if (!S_ISREG(st.st_mode))
 		return bad(fsck, &entry, "wrong-type", "a blob is a plain file, and this is none");
 	if (entry.digest.bytes[0] != shard)
@@ -210,11 +214,16 @@ static int check_shard(struct fsck *fsck, enum digest_algorithm algorithm, unsig
 	return r;
 }
 
+int fsck_shard(struct fsck *fsck, unsigned int shard)
+{
+	return check_shard(fsck, shard < 256 ? DIGEST_SHA256 : DIGEST_SHA512, shard % 256);
+}
+
 int fsck_blobs(struct fsck *fsck)
 {
 	int r = 0;
 
-	for (unsigned int i = 0; !r && i < 512; i++)
-		r = check_shard(fsck, i < 256 ? DIGEST_SHA256 : DIGEST_SHA512, i % 256);
+	for (unsigned int i = 0; !r && i < FSCK_SHARDS; i++)
+		r = fsck_shard(fsck, i);
 	return r;
 }

@@ -50,9 +50,11 @@ noinst_LIBRARIES += %D%/libserver.a
 	%D%/request.c %D%/request.h \
 	%D%/route.c %D%/route.h \
 	%D%/rules.c %D%/rules.h \
+	%D%/scrub.c %D%/scrub.h \
 	%D%/store.c %D%/store.h \
 	%D%/store_blob.c \
 	%D%/store_health.c \
+	%D%/store_mend.c \
 	%D%/storestat.c %D%/storestat.h \
 	%D%/store_repository.c \
 	%D%/store_walk.c \

@@ -19,6 +19,7 @@
 #include "server/packer.h"
 #include "server/quota.h"
 #include "server/recovery.h"
+#include "server/scrub.h"
 
 enum { HOUSEKEEPING_S = 60, EXIT_USAGE = 2 };
 
@@ -136,6 +137,9 @@ static int open_services(struct program *program, struct problem *problem)
 	if (!r)
 		r = collector_new(services->store, services->index, &options->collector,
 				  &services->collector);
+	if (!r && options->scrub_s)
+		r = scrub_new(services->store, options->scrub_s, options->scrub_rate,
+			      &services->scrub);
 	return r;
 }
 
@@ -146,6 +150,7 @@ static void close_services(struct program *program)
 
 	admin_stop(program->admin);
 	in_step = recovery_free(program->recovery);
+	scrub_free(services->scrub);
 	collector_free(services->collector);
 	unload_access(program);
 	packer_free(services->packer);

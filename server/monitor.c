@@ -11,6 +11,7 @@
 #include "server/metrics.h"
 #include "server/operations.h"
 #include "server/packer.h"
+#include "server/scrub.h"
 
 #define STATE_READER(name_, state_)                                            \
 	static uint64_t name_(void *context)                                   \
@@ -99,6 +100,16 @@ static uint64_t read_backlog(void *context)
 	return packer_backlog(((struct services *)context)->packer);
 }
 
+static uint64_t read_scrub_blobs(void *context)
+{
+	return scrub_blobs(((struct services *)context)->scrub);
+}
+
+static uint64_t read_scrub_bad(void *context)
+{
+	return scrub_bad(((struct services *)context)->scrub);
+}
+
 static const struct metric service_metrics[] = {
 	{ "store_read_only", "1 when no changes are taken.", METRIC_GAUGE, NULL, read_read_only },
 	{ "uploads_open", "Upload sessions.", METRIC_GAUGE, NULL, read_uploads },
@@ -106,6 +117,10 @@ static const struct metric service_metrics[] = {
 	  NULL, read_body_memory },
 	{ "packing_backlog", "Blobs that are to be packed; a walk over the store counts as one.",
 	  METRIC_GAUGE, NULL, read_backlog },
+	{ "scrub_blobs_total", "Blobs hashed in the background.", METRIC_COUNTER, NULL,
+	  read_scrub_blobs },
+	{ "scrub_bad_total", "Of those, what was not what its name says.", METRIC_COUNTER, NULL,
+	  read_scrub_bad },
 	{ "index_ready", "1 when listings are answered, 0 during a rebuild.", METRIC_GAUGE, NULL,
 	  read_index_ready },
 	{ "store_free_bytes", "What the store's file system has left.", METRIC_GAUGE, NULL,

@@ -27,6 +27,8 @@ struct options {
 	uint64_t min_free;
 	uint64_t quota_total; /* 0: none */
 	uint64_t hot;
+	uint64_t scrub_s; /* 0: never */
+	uint64_t scrub_rate;
 	struct collector_options collector;
 	uint64_t lease_s;
 	uint64_t upload_ttl_s;

@@ -33,6 +33,8 @@ static void pack(struct packer *packer, const struct digest *digest)
 	char text[DIGEST_TEXT_SIZE];
 	int r = store_pack_blob(packer->store, digest, &packer->stop);
 
+	if (r == -EBADMSG)
+		r = store_distrust_blob(packer->store, digest); /* or was it our own copy? */
 	if (r == -ENOSPC) {
 		if (!packer->is_full)
 			log_warning("packing: the disk has no room for blob %s in both forms; "
@@ -40,7 +42,8 @@ static void pack(struct packer *packer, const struct digest *digest)
 				    digest_format(digest, text), RETRY_S);
 		packer->is_full = true;
 	} else if (r == -EBADMSG)
-		log_error("blob %s does not have its digest any more: run intinode-serve fsck",
+		log_error("blob %s did not have its digest any more: it is in quarantine, push it "
+			  "again",
 			  digest_format(digest, text));
 	else if (r && r != -ENOENT && r != -ENOTSUP && r != -ECANCELED)
 		log_warning("blob %s stays as it came: %s", digest_format(digest, text),

@@ -54,6 +54,7 @@ struct collector;
 struct hot;
 struct hot_entry;
 struct packer;
+struct scrub;
 
 /* The right that an operation needs. */
 enum need {
@@ -85,6 +86,7 @@ struct services {
 	struct collector *collector;
 	struct hot *hot;       /* NULL: nothing is kept */
 	struct packer *packer; /* NULL: blobs stay as they came */
+	struct scrub *scrub;   /* NULL: nobody looks for rot */
 	const char *namespace; /* borrowed: what ?ns= names this registry by, or "" */
 	atomic_uint_least64_t body_memory_max; /* of all body buffers together */
 	atomic_uint_least64_t body_memory;

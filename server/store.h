@@ -129,6 +129,21 @@ int blob_read_all(const struct blob *blob, size_t max, char **out) must_check;
 int store_renew_blob(struct store *store, const struct digest *digest) must_check;
 
 /**
+ * store_keep_blob() - as store_renew_blob(), for who is about to publish the same: what is there
+ * with another length, or, where @bytes are given, with other content goes to the quarantine.
+ * Return: 0: it is there; -ENOENT: it is not, or not any more; -errno.
+ */
+int store_keep_blob(struct store *store, const struct digest *digest, const void *bytes,
+		    uint64_t size_bytes) must_check;
+
+/**
+ * store_distrust_blob() - hash what is there as it came; what does not have its digest, or cannot
+ * be read, goes to the quarantine. Return: 0: it is good, or packed; -EBADMSG: it was not;
+ * -ENOENT; -errno. Takes long.
+ */
+int store_distrust_blob(struct store *store, const struct digest *digest) must_check;
+
+/**
  * store_remove_blob() - both forms, durably.
  * @before_s: only if neither was renewed since then (wall clock); INT64_MAX: in any case.
  * @bytes: what that gave back; may be NULL.
@@ -177,13 +192,16 @@ int store_sync_blob(struct store *store, const struct digest *digest) must_check
 /**
  * store_publish_blob() - give the content of @temp, whose digest the caller has checked, its
  * name, durably. @temp is gone afterwards, whatever the result.
- * Return: 0 (also when the blob was there) or -errno; a failed sync is final, the content
- * must come again.
+ * Return: 0 (also when the blob was there; of another length, it was damaged, and this one is
+ * now in its place) or -errno; a failed sync is final, the content must come again.
  */
 int store_publish_blob(struct store *store, struct store_temp *temp,
 		       const struct digest *digest) must_check;
 
-/** store_publish_bytes() - the same for content in memory that matches @digest, as it is. */
+/**
+ * store_publish_bytes() - the same for content in memory that matches @digest, as it is. What was
+ * there is compared with it.
+ */
 int store_publish_bytes(struct store *store, const struct digest *digest, const void *bytes,
 			size_t len) must_check;
 
@@ -351,6 +369,8 @@ bool store_has_all_leases(const struct store *store);
 int store_probe(struct store *store) must_check;
 
 /* ---- Shared by the files of this module ---- */
+
+#define STORE_PACKED_SUFFIX ".zst"
 
 /**
  * store_openat() - openat2() that resolves strictly below @dirfd and follows no link.

@@ -12,8 +12,6 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-#define PACKED_SUFFIX ".zst"
-
 /*
  * The mode of a blob's file says whether packing was tried: what stays in its form is not
  * looked at again by a later walk over the store.
@@ -22,7 +20,7 @@ enum { MODE_AS_IT_CAME = 0444, MODE_FINAL = 0440, LINK_TRIES = 10 };
 
 enum {
 	SHARD_PATH_SIZE = 16, /* "sha256/ab" */
-	BLOB_PATH_SIZE = 16 + DIGEST_TEXT_SIZE + sizeof(PACKED_SUFFIX),
+	BLOB_PATH_SIZE = 16 + DIGEST_TEXT_SIZE + sizeof(STORE_PACKED_SUFFIX),
 };
 
 static void shard_path(const struct digest *digest, char out[static SHARD_PATH_SIZE])
@@ -36,7 +34,8 @@ static void blob_path(const struct digest *digest, bool packed, char out[static 
 	char hex[DIGEST_TEXT_SIZE];
 
 	snprintf(out, BLOB_PATH_SIZE, "%s/%02x/%s%s", digest_algorithm_name(digest->algorithm),
-		 digest->bytes[0], digest_format_hex(digest, hex), packed ? PACKED_SUFFIX : "");
+		 digest->bytes[0], digest_format_hex(digest, hex),
+		 packed ? STORE_PACKED_SUFFIX : "");
 }
 
 static int open_form(const struct store *store, const struct digest *digest, bool packed,
@@ -222,18 +221,21 @@ int store_renew_blob(struct store *store, const struct digest *digest)
 	return r;
 }
 
-/* Content that another publisher was faster with is as good, if it stays. */
+/* Content that another publisher was faster with is as good, if it stays, and is as long. */
 static int link_or_renew(struct store *store, const struct store_temp *temp,
 			 const struct digest *digest)
 {
+	struct stat st;
 	int r;
 
+	if (fstat(temp->fd, &st))
+		return -errno;
 	for (unsigned int i = 0; i < LINK_TRIES; i++) {
 		r = link_blob(store, temp, digest, false);
 		if (r != -EEXIST)
 			return r;
-		r = store_renew_blob(store, digest);
-		if (r != -ENOENT) /* else it was collected between the two */
+		r = store_keep_blob(store, digest, NULL, (uint64_t)st.st_size);
+		if (r != -ENOENT) /* else it was collected between the two, or is in quarantine */
 			return r;
 	}
 	return -EBUSY;
@@ -292,7 +294,7 @@ static int publish_memory(struct store *store, const struct digest *digest, cons
 int store_publish_bytes(struct store *store, const struct digest *digest, const void *bytes,
 			size_t len)
 {
-	if (!store_renew_blob(store, digest))
+	if (!store_keep_blob(store, digest, bytes, len))
 		return sync_shard(store, digest);
 	return publish_memory(store, digest, bytes, len, false, MODE_FINAL);
 }
@@ -304,7 +306,7 @@ int store_publish_content(struct store *store, const struct digest *digest, cons
 	size_t packed_len;
 	int r;
 
-	if (!store_renew_blob(store, digest))
+	if (!store_keep_blob(store, digest, bytes, len))
 		return sync_shard(store, digest);
 	r = store->compress ? pack_bytes(bytes, len, &packed, &packed_len) : -ENOTSUP;
 	if (!r)

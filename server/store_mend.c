@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Owns what becomes of a blob that is not what its name says: it goes to the quarantine, so that
+ * it is answered as missing, and the next push, or the one that found it, makes it whole. What
+ * is judged is a file, not a name: one that was made whole meanwhile stays. Any thread; blocks
+ * for the disk.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "server/quarantine.h"
+#include "server/store.h"
+
+enum { TRIES = 10, SHARD_SIZE = 16, NAME_SIZE = DIGEST_TEXT_SIZE + 8 };
+
+static int open_shard(const struct store *store, const struct digest *digest, char *name)
+{
+	char hex[DIGEST_TEXT_SIZE], path[SHARD_SIZE];
+
+	snprintf(path, sizeof(path), "%s/%02x", digest_algorithm_name(digest->algorithm),
+		 digest->bytes[0]);
+	snprintf(name, NAME_SIZE, "%s", digest_format_hex(digest, hex));
+	return store_openat(store->blobs_fd, path, O_RDONLY | O_DIRECTORY, 0);
+}
+
+/* Return: 0; -ENOENT: @fd is not what lies there any more; -errno. */
+static int set_aside(struct store *store, const struct digest *digest, bool packed, int fd)
+{
+	char name[NAME_SIZE];
+	cleanup_close int shard = open_shard(store, digest, name);
+	struct stat judged, there;
+	int r = 0;
+
+	if (shard < 0)
+		return shard;
+	if (packed)
+		strcat(name, STORE_PACKED_SUFFIX);
+	store_lock_blob(store, digest);
+	if (fstat(fd, &judged) || fstatat(shard, name, &there, AT_SYMLINK_NOFOLLOW))
+		r = -errno;
+	else if (judged.st_ino != there.st_ino || judged.st_dev != there.st_dev)
+		r = -ENOENT;
+	if (!r)
+		r = quarantine_move(store, shard, name, name);
+	store_unlock_blob(store, digest);
+	return r;
+}
+
+/* The form that is served; unlike store_open_blob() also when it is no blob. */
+static int open_served(const struct store *store, const struct digest *digest, bool *packed)
+{
+	char name[NAME_SIZE];
+	cleanup_close int shard = open_shard(store, digest, name);
+	int fd;
+
+	if (shard < 0)
+		return shard;
+	fd = store_openat(shard, name, O_RDONLY | O_NOFOLLOW, 0);
+	*packed = fd == -ENOENT;
+	if (*packed) {
+		strcat(name, STORE_PACKED_SUFFIX);
+		fd = store_openat(shard, name, O_RDONLY | O_NOFOLLOW, 0);
+	}
+	return fd;
+}
+
+/* Return: 0: it is what is published; -EBADMSG, -EIO: it is not. */
+static int compare(int fd, bool packed, const void *bytes, uint64_t size_bytes)
+{
+	struct blob blob = { .fd = fd, .packed = packed };
+	cleanup_free char *there = NULL;
+	struct stat st;
+	int r = 0;
+
+	if (fstat(fd, &st))
+		return -errno;
+	blob.size_bytes = (uint64_t)st.st_size;
+	if (packed) {
+		r = pack_stat(fd, (uint64_t)st.st_size, &blob.pack);
+		blob.size_bytes = blob.pack.size_bytes;
+	}
+	if (!r && blob.size_bytes != size_bytes)
+		r = -EBADMSG;
+	if (!r && bytes)
+		r = blob_read_all(&blob, size_bytes, &there);
+	if (!r && bytes && memcmp(there, bytes, size_bytes) != 0)
+		r = -EBADMSG;
+	return r;
+}
+
+int store_keep_blob(struct store *store, const struct digest *digest, const void *bytes,
+		    uint64_t size_bytes)
+{
+	int r = 0;
+
+	for (unsigned int i = 0; !r && i < TRIES; i++) {
+		cleanup_close int fd = -1;
+		bool packed;
+
+		r = store_renew_blob(store, digest);
+		if (r)
+			return r;
+		fd = open_served(store, digest, &packed);
+		r = fd < 0 ? fd : compare(fd, packed, bytes, size_bytes);
+		if (!r)
+			return 0;
+		if (fd >= 0 && (r == -EBADMSG || r == -EIO))
+			r = set_aside(store, digest, packed, fd);
+		if (r == -ENOENT) /* gone, or another one by now */
+			r = 0;
+	}
+	return r ? r : -EBUSY;
+}
+
+int store_distrust_blob(struct store *store, const struct digest *digest)
+{
+	cleanup_close int fd = -1;
+	struct digest found;
+	uint64_t size_bytes;
+	bool packed;
+	int r;
+
+	fd = open_served(store, digest, &packed);
+	if (fd < 0 || packed)
+		return fd < 0 ? fd : 0;
+	r = digest_compute_fd(digest->algorithm, fd, &found, &size_bytes);
+	if (!r && digest_equal(&found, digest))
+		return 0;
+	if (!r || r == -EIO)
+		r = set_aside(store, digest, false, fd);
+	return r ? r : -EBADMSG;
+}

@@ -55,30 +55,38 @@ static void key_make(struct key *key, enum index_table table, const char *reposi
 		key_add_digest(key, b);
 }
 
-/* -errno for an LMDB error; what means damage is remembered for the next start. */
-static int grow(struct index *index)
+/*
+ * @seen_bytes: the map that was full. Of several writers that stood behind each other in it one
+ * makes it larger, and all try again.
+ */
+static int grow(struct index *index, uint64_t seen_bytes)
 {
-	int r;
+	int r = 0;
 
 	pthread_rwlock_wrlock(&index->map_lock);
-	if (index->map_bytes >= MAP_BYTES_MAX) {
-		pthread_rwlock_unlock(&index->map_lock);
-		return -ENOSPC;
+	if (!index->env) {
+		r = -EUCLEAN;
+	} else if (index->map_bytes <= seen_bytes && index->map_bytes >= MAP_BYTES_MAX) {
+		r = -ENOSPC;
+	} else if (index->map_bytes <= seen_bytes) {
+		r = mdb_env_set_mapsize(index->env, (size_t)index->map_bytes * 2);
+		if (!r)
+			index->map_bytes *= 2;
+		r = r ? index_error(index, r) : 0;
 	}
-	index->map_bytes *= 2;
-	r = mdb_env_set_mapsize(index->env, (size_t)index->map_bytes);
 	pthread_rwlock_unlock(&index->map_lock);
-	return r ? index_error(index, r) : 0;
+	return r;
 }
 
 static int update_once(struct index *index, int (*fn)(struct index_txn *txn, void *context),
-		       void *context, bool *full)
+		       void *context, bool *full, uint64_t *map_bytes)
 {
 	struct index_txn txn = { .index = index };
 	int r;
 
 	*full = false;
 	pthread_rwlock_rdlock(&index->map_lock);
+	*map_bytes = index->map_bytes;
 	if (!index->env || index->damaged) {
 		r = -EUCLEAN;
 		goto out;
@@ -105,13 +113,14 @@ out:
 int index_update(struct index *index, int (*fn)(struct index_txn *txn, void *context),
 		 void *context)
 {
+	uint64_t map_bytes;
 	bool full;
 	int r;
 
 	do {
-		r = update_once(index, fn, context, &full);
+		r = update_once(index, fn, context, &full, &map_bytes);
 		if (full)
-			r = grow(index);
+			r = grow(index, map_bytes);
 	} while (full && !r);
 	return r;
 }

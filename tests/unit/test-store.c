@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "lib/log.h"
+#include "server/index_internal.h"
 #include "server/index_rebuild.h"
 #include "server/upload.h"
 
@@ -493,6 +494,35 @@ static void the_map_grows_when_it_is_full(void **state)
 	index_close(index, true);
 }
 
+enum { WRITERS = 8 };
+
+static void *write_many(void *argument)
+{
+	int n = 0;
+
+	return index_update(argument, put_many, &n) ? argument : NULL;
+}
+
+static void writers_that_wait_for_each_other_let_the_map_grow_once(void **state)
+{
+	enum index_state index_state;
+	pthread_t threads[WRITERS];
+	struct index *index;
+	void *failed;
+
+	(void)state;
+	assert_int_equal(index_open(store->root_fd, 1 << 20, &index, &index_state, NULL), 0);
+	for (int i = 0; i < WRITERS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, write_many, index), 0);
+	for (int i = 0; i < WRITERS; i++) {
+		assert_int_equal(pthread_join(threads[i], &failed), 0);
+		assert_null(failed);
+	}
+	/* 4 MiB of rows, written over: twice that, and a step more. */
+	assert_in_range(index->map_bytes, 4 << 20, 32 << 20);
+	index_close(index, true);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -517,6 +547,7 @@ int main(void)
 		TEST(a_rebuild_forgets_what_the_files_do_not_say),
 		TEST(a_damaged_index_is_replaced),
 		TEST(the_map_grows_when_it_is_full),
+		TEST(writers_that_wait_for_each_other_let_the_map_grow_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,8 +18,6 @@ struct compare {
 	struct fsck *fsck;
 	const char *repository;
 	struct sum tags, manifests, referrers;
-	const struct manifest_record *record; /* whose referrer row is looked for */
-	const char *digest;
 };
 
 static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t len)
@@ -57,15 +55,6 @@ static int add_tag(void *context, const char *tag)
 	return 0;
 }
 
-static int find_referrer(void *context, const struct index_row *row)
-{
-	const struct compare *compare = context;
-	const char *descriptor = compare->record->descriptor;
-
-	return !strcmp(row->name, compare->digest) && row->value_len == strlen(descriptor) &&
-	       !memcmp(row->value, descriptor, row->value_len);
-}
-
 static int add_manifest(void *context, const char *text)
 {
 	struct compare *compare = context;
@@ -81,11 +70,8 @@ static int add_manifest(void *context, const char *text)
 	add(&compare->manifests, text, record.media_type, strlen(record.media_type));
 	if (!record.has_subject)
 		return 0;
-	compare->record = &record;
-	compare->digest = text;
-	r = index_list(compare->fsck->index, INDEX_REFERRERS, compare->repository, &record.subject,
-		       NULL, find_referrer, compare);
-	compare->record = NULL;
+	r = index_row_is(compare->fsck->index, INDEX_REFERRERS, compare->repository, NULL,
+			 &record.subject, &digest, record.descriptor, strlen(record.descriptor));
 	if (r < 0)
 		return r;
 	compare->referrers.n += r == 0; /* missing ones */

@@ -292,16 +292,27 @@ int fsck_manifest(struct fsck_repository *repository, int dirfd, const char *fil
 
 /* ---- Tags ---- */
 
+/* What is wrong with a tag; kept until its repository is unlocked, since who hears it may be slow.
+ */
+struct bad_tag {
+	const char *kind; /* NULL: nothing */
+	const char *text;
+	int error; /* of the repair */
+};
+
 static int bad_tag(struct fsck_repository *repository, int dirfd, const char *tag, const char *kind,
-		   const char *text)
+		   const char *text, struct bad_tag *out)
 {
 	int r = quarantine(repository, dirfd, "_tags", tag);
 
-	return r == -ENOENT ? 0
-			    : fsck_found(repository->fsck, kind, repository->name, tag, r, text);
+	if (r != -ENOENT)
+		*out = (struct bad_tag){ kind, text, r };
+	return 0;
 }
 
-static int check_tag(struct fsck_repository *repository, int dirfd, const char *tag)
+/* Under the repository's lock. */
+static int check_tag(struct fsck_repository *repository, int dirfd, const char *tag,
+		     struct bad_tag *out)
 {
 	struct fsck *fsck = repository->fsck;
 	cleanup_free char *link = NULL;
@@ -312,7 +323,8 @@ static int check_tag(struct fsck_repository *repository, int dirfd, const char *
 		return 0;
 	if (r == -EBADMSG)
 		return bad_tag(repository, dirfd, tag, "bad-tag",
-			       "the file of this tag does not hold a digest; push the tag again");
+			       "the file of this tag does not hold a digest; push the tag again",
+			       out);
 	if (!r)
 		r = has_link(repository, STORE_MANIFESTS, &digest);
 	if (r)
@@ -324,7 +336,7 @@ static int check_tag(struct fsck_repository *repository, int dirfd, const char *
 		r = remake_link(fsck->store, &digest, &link);
 	if (r == -ENOENT || r == -EBADMSG)
 		return bad_tag(repository, dirfd, tag, "dangling-tag",
-			       "the manifest of this tag is not there; push the tag again");
+			       "the manifest of this tag is not there; push the tag again", out);
 	if (r)
 		return r;
 	r = -EAGAIN;
@@ -333,17 +345,21 @@ static int check_tag(struct fsck_repository *repository, int dirfd, const char *
 		r = store_add_link(fsck->store, repository->name, STORE_MANIFESTS, &digest, link,
 				   strlen(link));
 	}
-	return fsck_found(fsck, "dangling-tag", repository->name, tag, r,
-			  "the repository does not have the manifest of this tag");
+	*out = (struct bad_tag){ "dangling-tag",
+				 "the repository does not have the manifest of this tag", r };
+	return 0;
 }
 
 int fsck_tag(struct fsck_repository *repository, int dirfd, const char *tag)
 {
+	struct bad_tag bad = { .kind = NULL };
 	int r;
 
 	repository->fsck->report->n_tags++;
 	store_lock_repository(repository->fsck->store, repository->name);
-	r = check_tag(repository, dirfd, tag);
+	r = check_tag(repository, dirfd, tag, &bad);
 	store_unlock_repository(repository->fsck->store, repository->name);
-	return r;
+	if (r || !bad.kind)
+		return r;
+	return fsck_found(repository->fsck, bad.kind, repository->name, tag, bad.error, bad.text);
 }

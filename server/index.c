@@ -280,16 +280,14 @@ static int list_rows(struct index *index, MDB_cursor *cursor, enum index_table t
 	return r && r != MDB_NOTFOUND ? index_error(index, r) : 0;
 }
 
-int index_has(struct index *index, enum index_table table, const char *repository, const char *name,
-	      const struct digest *a, const struct digest *b)
+/* @value: NULL: any. */
+static int look_up(struct index *index, enum index_table table, const struct key *key,
+		   const char *value, size_t len)
 {
-	struct key key;
-	MDB_val k, v;
+	MDB_val k = { .mv_size = key->len, .mv_data = (void *)(uintptr_t)key->bytes }, v;
 	MDB_txn *txn;
 	int r;
 
-	key_make(&key, table, repository, name, a, b);
-	k = (MDB_val){ .mv_size = key.len, .mv_data = key.bytes };
 	pthread_rwlock_rdlock(&index->map_lock);
 	if (!index->env || index->damaged) {
 		pthread_rwlock_unlock(&index->map_lock);
@@ -298,11 +296,32 @@ int index_has(struct index *index, enum index_table table, const char *repositor
 	r = mdb_txn_begin(index->env, NULL, MDB_RDONLY, &txn);
 	if (!r) {
 		r = mdb_get(txn, index->tables[table], &k, &v);
+		if (!r && value && (v.mv_size != len || memcmp(v.mv_data, value, len) != 0))
+			r = MDB_NOTFOUND;
 		mdb_txn_abort(txn);
 	}
 	r = !r ? 1 : r == MDB_NOTFOUND ? 0 : index_error(index, r);
 	pthread_rwlock_unlock(&index->map_lock);
 	return r;
+}
+
+int index_has(struct index *index, enum index_table table, const char *repository, const char *name,
+	      const struct digest *a, const struct digest *b)
+{
+	struct key key;
+
+	key_make(&key, table, repository, name, a, b);
+	return look_up(index, table, &key, NULL, 0);
+}
+
+int index_row_is(struct index *index, enum index_table table, const char *repository,
+		 const char *name, const struct digest *a, const struct digest *b,
+		 const char *value, size_t len)
+{
+	struct key key;
+
+	key_make(&key, table, repository, name, a, b);
+	return look_up(index, table, &key, value, len);
 }
 
 int index_list(struct index *index, enum index_table table, const char *repository,

@@ -101,6 +101,14 @@ int index_delete(struct index_txn *txn, enum index_table table, const char *repo
 int index_has(struct index *index, enum index_table table, const char *repository, const char *name,
 	      const struct digest *a, const struct digest *b) must_check;
 
+/**
+ * index_row_is() - is there that row, with that value? Arguments as those of index_put().
+ * Return: 1, 0, or negative errno.
+ */
+int index_row_is(struct index *index, enum index_table table, const char *repository,
+		 const char *name, const struct digest *a, const struct digest *b,
+		 const char *value, size_t len) must_check;
+
 /** index_clear_repository() - drop every row of it, in all tables. */
 int index_clear_repository(struct index_txn *txn, const char *repository) must_check;
 

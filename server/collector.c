@@ -24,6 +24,7 @@ struct collector {
 	pthread_mutex_t running; /* held during a collection */
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
+	bool recount;	       /* under lock */
 	int64_t offset_s;      /* wall clock less monotonic; under running */
 	int64_t not_before_ms; /* monotonic; under running */
 };
@@ -84,6 +85,15 @@ int collector_run(struct collector *collector, const struct gc_options *options,
 	return r;
 }
 
+/* What the quotas' sums may have too much, for what went while they were counted. */
+static void count(struct collector *collector)
+{
+	int r = quotas_count(collector->store->quotas, &collector->stop);
+
+	if (r && r != -ECANCELED)
+		log_error("quotas: what the repositories have cannot be counted: %s", strerror(-r));
+}
+
 static bool wait_interval(struct collector *collector)
 {
 	struct timespec until;
@@ -92,6 +102,13 @@ static bool wait_interval(struct collector *collector)
 	until.tv_sec += (time_t)collector->options.interval_s;
 	pthread_mutex_lock(&collector->lock);
 	while (!collector->stop) {
+		if (collector->recount) {
+			collector->recount = false;
+			pthread_mutex_unlock(&collector->lock);
+			count(collector);
+			pthread_mutex_lock(&collector->lock);
+			continue;
+		}
 		if (!collector->options.interval_s)
 			pthread_cond_wait(&collector->wake, &collector->lock);
 		else if (pthread_cond_timedwait(&collector->wake, &collector->lock, &until))
@@ -101,13 +118,12 @@ static bool wait_interval(struct collector *collector)
 	return !collector->stop;
 }
 
-/* What the quotas' sums may have too much, for what went while they were counted. */
-static void count(struct collector *collector)
+void collector_recount(struct collector *collector)
 {
-	int r = quotas_count(collector->store->quotas, &collector->stop);
-
-	if (r && r != -ECANCELED)
-		log_error("quotas: what the repositories have cannot be counted: %s", strerror(-r));
+	pthread_mutex_lock(&collector->lock);
+	collector->recount = true;
+	pthread_cond_signal(&collector->wake);
+	pthread_mutex_unlock(&collector->lock);
 }
 
 static void *collector_main(void *argument)

@@ -21,6 +21,9 @@ int collector_new(struct store *store, struct index *index, const struct collect
 /** collector_free() - ends a collection that runs, early. Blocks until the thread is gone. */
 void collector_free(struct collector *collector);
 
+/** collector_recount() - the quotas changed: their sums are counted now, by the thread. */
+void collector_recount(struct collector *collector);
+
 /**
  * collector_run() - a collection now, behind one that runs. Blocks until it is done.
  * @options: as gc_run(); its stop is looked at, too.

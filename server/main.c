@@ -193,8 +193,11 @@ static int reload_settings(struct program *program, struct options *fresh, struc
 /* Before the rules move into access. */
 static int reload_quotas(struct program *program, struct options *fresh, struct problem *problem)
 {
+	int r = quotas_set(program->services.store->quotas, &fresh->rules, fresh->quota_total);
+
 	(void)problem;
-	return quotas_set(program->services.store->quotas, &fresh->rules, fresh->quota_total);
+	collector_recount(program->services.collector);
+	return r;
 }
 
 static int reload_access(struct program *program, struct options *fresh, struct problem *problem)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Owns the sums. Any thread; one counts at a time, and nobody waits for it but quota_hold(). */
+/*
+ * Owns the sums. Any thread; one counts at a time, by a copy of the rules, and nobody waits for it
+ * but quota_hold(). New rules end a count that runs: it begins anew by itself.
+ */
 #include "server/quota.h"
 
 #include <pthread.h>
@@ -8,22 +11,21 @@
 #include "lib/log.h"
 #include "server/store.h"
 
-/* Under lock but for what the thread that counts has of its own. */
+/* Under lock. */
 struct sum {
 	uint64_t max_bytes; /* 0: no quota */
 	uint64_t used_bytes, held_bytes;
-	uint64_t came_bytes;	/* since the count began */
-	uint64_t counted_bytes; /* by the thread that counts */
+	uint64_t came_bytes; /* since the count began */
 };
 
 struct quotas {
 	const struct store *store; /* borrowed */
 	pthread_mutex_t counting;  /* taken before lock */
 	pthread_mutex_t lock;
-	bool is_counted; /* under lock */
-	/* Changed under both locks, read under either. */
-	struct rules rules; /* owned: the patterns that have a quota */
-	struct sum *sums;   /* owned: one a rule, and the total behind them */
+	bool is_counted;	/* under lock */
+	atomic_uint generation; /* of the rules; changed under lock */
+	struct rules rules;	/* owned: the patterns that have a quota; under lock */
+	struct sum *sums;	/* owned: one a rule, and the total behind them; under lock */
 };
 
 int quotas_new(const struct store *store, struct quotas **out)
@@ -87,6 +89,27 @@ static void take_over(const struct quotas *quotas, const struct rules *rules, st
 	}
 }
 
+/* Under lock. Are the sums of these rules those of the rules there are? Only limits differ then. */
+static bool counts_the_same(const struct quotas *quotas, const struct rules *rules,
+			    uint64_t total_bytes)
+{
+	if (rules->n != quotas->rules.n || !total_bytes != !quotas->sums[rules->n].max_bytes)
+		return false;
+	for (size_t i = 0; i < rules->n; i++) {
+		if (strcmp(rules->rules[i].pattern, quotas->rules.rules[i].pattern) != 0)
+			return false;
+	}
+	return true;
+}
+
+static void swap_rules(struct rules *a, struct rules *b)
+{
+	struct rules other = *a;
+
+	*a = *b;
+	*b = other;
+}
+
 int quotas_set(struct quotas *quotas, const struct rules *rules, uint64_t total_bytes)
 {
 	struct rules copy = { .rules = NULL };
@@ -98,21 +121,27 @@ int quotas_set(struct quotas *quotas, const struct rules *rules, uint64_t total_
 		rules_deinit(&copy);
 		return -ENOMEM;
 	}
-	pthread_mutex_lock(&quotas->counting);
 	pthread_mutex_lock(&quotas->lock);
-	take_over(quotas, &copy, sums);
-	sums[copy.n].max_bytes = total_bytes;
-	rules_deinit(&quotas->rules);
-	free(quotas->sums);
-	quotas->rules = copy;
-	quotas->sums = sums;
-	quotas->is_counted = false;
+	if (counts_the_same(quotas, &copy, total_bytes)) {
+		for (size_t i = 0; i < copy.n; i++)
+			quotas->sums[i].max_bytes = copy.rules[i].quota_bytes;
+		quotas->sums[copy.n].max_bytes = total_bytes;
+	} else {
+		take_over(quotas, &copy, sums);
+		sums[copy.n].max_bytes = total_bytes;
+		swap_rules(&quotas->rules, &copy);
+		free(quotas->sums);
+		quotas->sums = steal_ptr(sums);
+		quotas->is_counted = false;
+		quotas->generation++;
+	}
 	pthread_mutex_unlock(&quotas->lock);
-	pthread_mutex_unlock(&quotas->counting);
+	rules_deinit(&copy);
+	free(sums);
 	return 0;
 }
 
-/* The sums a repository counts for, with one of the locks held. Return: how many. */
+/* The sums a repository counts for, under lock. Return: how many. */
 static int sums_of(struct quotas *quotas, const char *repository, struct sum *out[static 2])
 {
 	const struct rule *rule = rules_quota(&quotas->rules, repository);
@@ -139,7 +168,11 @@ static uint64_t content_size(const struct quotas *quotas, const struct digest *d
 struct count {
 	struct quotas *quotas;
 	const atomic_bool *stop;
-	struct sum *sums[2]; /* of the repository that is looked at */
+	unsigned int generation; /* of the rules */
+	struct rules rules;	 /* owned: a copy */
+	bool has_total;
+	uint64_t *bytes;    /* owned: one a rule, and the total behind them */
+	uint64_t *where[2]; /* of the repository that is looked at */
 	int n;
 };
 
@@ -151,11 +184,13 @@ static int count_link(void *context, const char *text)
 
 	if (count->stop && *count->stop)
 		return -ECANCELED;
+	if (count->quotas->generation != count->generation)
+		return -ESTALE;
 	if (digest_parse(text, strlen(text), &digest))
 		return 0;
 	bytes = content_size(count->quotas, &digest);
 	for (int i = 0; i < count->n; i++)
-		count->sums[i]->counted_bytes += bytes;
+		*count->where[i] += bytes;
 	return 0;
 }
 
@@ -163,9 +198,14 @@ static int count_repository(void *context, const char *repository)
 {
 	struct count *count = context;
 	const struct store *store = count->quotas->store;
+	const struct rule *rule = rules_quota(&count->rules, repository);
 	int r;
 
-	count->n = sums_of(count->quotas, repository, count->sums);
+	count->n = 0;
+	if (rule)
+		count->where[count->n++] = &count->bytes[rule - count->rules.rules];
+	if (count->has_total)
+		count->where[count->n++] = &count->bytes[count->rules.n];
 	if (!count->n)
 		return 0;
 	r = store_each_name(store, repository, STORE_LAYERS, count_link, count);
@@ -174,28 +214,58 @@ static int count_repository(void *context, const char *repository)
 	return r == -ENOENT ? 0 : r;
 }
 
-/* With counting held. A link that comes or goes meanwhile counts: rather too much than too little.
- */
-static int count_all(struct quotas *quotas, const atomic_bool *stop)
+static int count_begin(struct count *count)
 {
-	struct count count = { .quotas = quotas, .stop = stop };
-	size_t n = quotas->rules.n + 1;
+	struct quotas *quotas = count->quotas;
 	int r;
 
 	pthread_mutex_lock(&quotas->lock);
-	for (size_t i = 0; i < n; i++)
-		quotas->sums[i].came_bytes = quotas->sums[i].counted_bytes = 0;
+	count->generation = quotas->generation;
+	count->has_total = quotas->sums[quotas->rules.n].max_bytes;
+	r = copy_rules(&quotas->rules, &count->rules);
+	for (size_t i = 0; i < quotas->rules.n + 1; i++)
+		quotas->sums[i].came_bytes = 0;
 	pthread_mutex_unlock(&quotas->lock);
-	r = store_each_repository(quotas->store, count_repository, &count);
-	if (r)
-		return r;
+	if (!r)
+		count->bytes = calloc(count->rules.n + 1, sizeof(*count->bytes));
+	return r ? r : count->bytes ? 0 : -ENOMEM;
+}
+
+static int count_end(struct count *count)
+{
+	struct quotas *quotas = count->quotas;
+	int r = -ESTALE;
+
 	pthread_mutex_lock(&quotas->lock);
-	for (size_t i = 0; i < n; i++)
-		quotas->sums[i].used_bytes =
-			quotas->sums[i].counted_bytes + quotas->sums[i].came_bytes;
-	quotas->is_counted = true;
+	if (quotas->generation == count->generation) {
+		for (size_t i = 0; i < count->rules.n + 1; i++)
+			quotas->sums[i].used_bytes = count->bytes[i] + quotas->sums[i].came_bytes;
+		quotas->is_counted = true;
+		r = 0;
+	}
 	pthread_mutex_unlock(&quotas->lock);
-	return 0;
+	return r;
+}
+
+/*
+ * With counting held. A link that comes or goes meanwhile counts: rather too much than too little.
+ */
+static int count_all(struct quotas *quotas, const atomic_bool *stop)
+{
+	int r;
+
+	do { /* again where the rules changed meanwhile */
+		struct count count = { .quotas = quotas, .stop = stop };
+
+		r = count_begin(&count);
+		if (!r)
+			r = store_each_repository(quotas->store, count_repository, &count);
+		if (!r)
+			r = count_end(&count);
+		rules_deinit(&count.rules);
+		free(count.bytes);
+	} while (r == -ESTALE);
+	return r;
 }
 
 int quotas_count(struct quotas *quotas, const atomic_bool *stop)

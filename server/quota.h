@@ -25,7 +25,8 @@ int quotas_new(const struct store *store, struct quotas **out) must_check;
 void quotas_free(struct quotas *quotas);
 
 /**
- * quotas_set() - at start-up, and while uploads go on. Waits for a count that runs.
+ * quotas_set() - at start-up, and while uploads go on. A count that runs begins anew, where the
+ * patterns changed; where only the limits did, the sums stand. Waits for nobody.
  * @rules: looked at only now.
  * @total_bytes: of all repositories together; 0: no such quota.
  * Return: 0; -ENOMEM, and they stay as they were.

@@ -13,27 +13,21 @@
 #include "server/index_internal.h"
 
 enum {
-	KEY_MAX = 511,
 	DIGEST_KEY_LEN = 1 + DIGEST_BYTES_MAX,
 	ROW_NAME_MAX = 512,
 };
 
 #define MAP_BYTES_MAX ((uint64_t)1 << 40)
 
-struct key {
-	size_t len;
-	unsigned char bytes[KEY_MAX];
-};
-
-static void key_add(struct key *key, const void *bytes, size_t len)
+static void key_add(struct index_key *key, const void *bytes, size_t len)
 {
-	if (len > KEY_MAX - key->len) /* cannot be: every part has its own bound */
+	if (len > INDEX_KEY_MAX - key->len) /* cannot be: every part has its own bound */
 		abort();
 	memcpy(key->bytes + key->len, bytes, len);
 	key->len += len;
 }
 
-static void key_add_digest(struct key *key, const struct digest *digest)
+static void key_add_digest(struct index_key *key, const struct digest *digest)
 {
 	unsigned char algorithm = (unsigned char)digest->algorithm;
 
@@ -41,8 +35,8 @@ static void key_add_digest(struct key *key, const struct digest *digest)
 	key_add(key, digest->bytes, digest_size(digest->algorithm));
 }
 
-static void key_make(struct key *key, enum index_table table, const char *repository,
-		     const char *name, const struct digest *a, const struct digest *b)
+void index_key_make(struct index_key *key, enum index_table table, const char *repository,
+		    const char *name, const struct digest *a, const struct digest *b)
 {
 	key->len = 0;
 	if (repository)
@@ -133,8 +127,7 @@ int index_follow(struct index *index, int (*fn)(struct index_txn *txn, void *con
 	return r ? index_fall_behind(index, r) : 0;
 }
 
-/* MDB_MAP_FULL must reach index_update() through the caller's function. */
-static int txn_error(struct index_txn *txn, int r)
+int index_txn_error(struct index_txn *txn, int r)
 {
 	return r == MDB_MAP_FULL ? -EXFULL : index_error(txn->index, r);
 }
@@ -144,29 +137,29 @@ int index_put(struct index_txn *txn, enum index_table table, const char *reposit
 	      size_t len)
 {
 	MDB_val k, v = { .mv_size = len, .mv_data = (void *)(uintptr_t)value };
-	struct key key;
+	struct index_key key;
 	int r;
 
-	key_make(&key, table, repository, name, a, b);
+	index_key_make(&key, table, repository, name, a, b);
 	k = (MDB_val){ .mv_size = key.len, .mv_data = key.bytes };
 	r = mdb_put(txn->txn, txn->index->tables[table], &k, &v, 0);
-	return r ? txn_error(txn, r) : 0;
+	return r ? index_txn_error(txn, r) : 0;
 }
 
 int index_delete(struct index_txn *txn, enum index_table table, const char *repository,
 		 const char *name, const struct digest *a, const struct digest *b)
 {
-	struct key key;
+	struct index_key key;
 	MDB_val k;
 	int r;
 
-	key_make(&key, table, repository, name, a, b);
+	index_key_make(&key, table, repository, name, a, b);
 	k = (MDB_val){ .mv_size = key.len, .mv_data = key.bytes };
 	r = mdb_del(txn->txn, txn->index->tables[table], &k, NULL);
-	return r && r != MDB_NOTFOUND ? txn_error(txn, r) : 0;
+	return r && r != MDB_NOTFOUND ? index_txn_error(txn, r) : 0;
 }
 
-static bool has_prefix(const MDB_val *k, const struct key *prefix)
+static bool has_prefix(const MDB_val *k, const struct index_key *prefix)
 {
 	return k->mv_size >= prefix->len && !memcmp(k->mv_data, prefix->bytes, prefix->len);
 }
@@ -175,13 +168,13 @@ static int clear_table(struct index_txn *txn, enum index_table table, const char
 {
 	MDB_val k, v;
 	MDB_cursor *cursor;
-	struct key prefix;
+	struct index_key prefix;
 	int r;
 
-	key_make(&prefix, table, repository, NULL, NULL, NULL);
+	index_key_make(&prefix, table, repository, NULL, NULL, NULL);
 	r = mdb_cursor_open(txn->txn, txn->index->tables[table], &cursor);
 	if (r)
-		return txn_error(txn, r);
+		return index_txn_error(txn, r);
 	for (;;) {
 		k = (MDB_val){ .mv_size = prefix.len, .mv_data = prefix.bytes };
 		r = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
@@ -192,7 +185,7 @@ static int clear_table(struct index_txn *txn, enum index_table table, const char
 			break;
 	}
 	mdb_cursor_close(cursor);
-	return r && r != MDB_NOTFOUND ? txn_error(txn, r) : 0;
+	return r && r != MDB_NOTFOUND ? index_txn_error(txn, r) : 0;
 }
 
 int index_clear_repository(struct index_txn *txn, const char *repository)
@@ -221,7 +214,7 @@ static bool key_digest_text(const MDB_val *k, size_t off, char out[static DIGEST
 }
 
 /* Where to start: @start is the first key that may be of interest. */
-static int make_start(struct key *start, enum index_table table, const char *after)
+static int make_start(struct index_key *start, enum index_table table, const char *after)
 {
 	struct digest digest;
 
@@ -232,7 +225,7 @@ static int make_start(struct key *start, enum index_table table, const char *aft
 		return 0;
 	}
 	/* No name is longer than this, so what is cut off decides nothing. */
-	key_add(start, after, strnlen(after, KEY_MAX - start->len));
+	key_add(start, after, strnlen(after, INDEX_KEY_MAX - start->len));
 	return 0;
 }
 
@@ -258,7 +251,7 @@ static int visit_row(enum index_table table, const MDB_val *k, const MDB_val *v,
 }
 
 static int list_rows(struct index *index, MDB_cursor *cursor, enum index_table table,
-		     const struct key *prefix, const struct key *start, bool skip_equal,
+		     const struct index_key *prefix, const struct index_key *start, bool skip_equal,
 		     int (*visit)(void *context, const struct index_row *row), void *context)
 {
 	MDB_val k = { .mv_size = start->len, .mv_data = (void *)(uintptr_t)start->bytes }, v;
@@ -281,7 +274,7 @@ static int list_rows(struct index *index, MDB_cursor *cursor, enum index_table t
 }
 
 /* @value: NULL: any. */
-static int look_up(struct index *index, enum index_table table, const struct key *key,
+static int look_up(struct index *index, enum index_table table, const struct index_key *key,
 		   const char *value, size_t len)
 {
 	MDB_val k = { .mv_size = key->len, .mv_data = (void *)(uintptr_t)key->bytes }, v;
@@ -308,9 +301,9 @@ static int look_up(struct index *index, enum index_table table, const struct key
 int index_has(struct index *index, enum index_table table, const char *repository, const char *name,
 	      const struct digest *a, const struct digest *b)
 {
-	struct key key;
+	struct index_key key;
 
-	key_make(&key, table, repository, name, a, b);
+	index_key_make(&key, table, repository, name, a, b);
 	return look_up(index, table, &key, NULL, 0);
 }
 
@@ -318,9 +311,9 @@ int index_row_is(struct index *index, enum index_table table, const char *reposi
 		 const char *name, const struct digest *a, const struct digest *b,
 		 const char *value, size_t len)
 {
-	struct key key;
+	struct index_key key;
 
-	key_make(&key, table, repository, name, a, b);
+	index_key_make(&key, table, repository, name, a, b);
 	return look_up(index, table, &key, value, len);
 }
 
@@ -328,12 +321,12 @@ int index_list(struct index *index, enum index_table table, const char *reposito
 	       const struct digest *subject, const char *after,
 	       int (*visit)(void *context, const struct index_row *row), void *context)
 {
-	struct key prefix, start;
+	struct index_key prefix, start;
 	MDB_cursor *cursor;
 	MDB_txn *txn;
 	int r;
 
-	key_make(&prefix, table, repository, NULL, subject, NULL);
+	index_key_make(&prefix, table, repository, NULL, subject, NULL);
 	start = prefix;
 	r = after ? make_start(&start, table, after) : 0;
 	if (r)

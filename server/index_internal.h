@@ -20,6 +20,13 @@ struct index {
 	atomic_uint_least64_t n_failures; /* updates that the files had and the index has not */
 };
 
+enum { INDEX_KEY_MAX = 511 };
+
+struct index_key {
+	size_t len;
+	unsigned char bytes[INDEX_KEY_MAX];
+};
+
 struct index_txn {
 	struct index *index;
 	MDB_txn *txn;
@@ -27,6 +34,13 @@ struct index_txn {
 
 /** index_error() - errno for a result of LMDB; notes that the index is damaged. */
 int index_error(struct index *index, int r);
+
+/** index_txn_error() - the same within index_update(), which must hear of MDB_MAP_FULL. */
+int index_txn_error(struct index_txn *txn, int r);
+
+/** index_key_make() - of a row; arguments as those of index_put(). */
+void index_key_make(struct index_key *key, enum index_table table, const char *repository,
+		    const char *name, const struct digest *a, const struct digest *b);
 
 /**
  * index_fall_behind() - the files know more than the index: no listing is answered from it

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Owns the way from files to index. Runs in a thread of its own at start-up. */
+/*
+ * Owns the way from files to index. Runs in a thread of its own at start-up. The files of a
+ * repository are read under its lock, and outside of any transaction: whoever writes to another
+ * repository waits for neither.
+ */
 #include "server/index_rebuild.h"
 
 #include <string.h>
 
 #include "lib/log.h"
 #include "lib/reference.h"
+#include "server/index_rows.h"
 #include "server/manifest.h"
 
 struct rebuild {
@@ -13,7 +18,7 @@ struct rebuild {
 	struct store *store;
 	const atomic_bool *stop;
 	const char *repository;
-	struct index_txn *txn;
+	struct index_rows *rows; /* of the repository */
 	uint64_t n_manifests, n_tags;
 };
 
@@ -34,8 +39,7 @@ static int put_tag(void *context, const char *tag)
 		return r;
 	rebuild->n_tags++;
 	digest_format(&digest, text);
-	return index_put(rebuild->txn, INDEX_TAGS, rebuild->repository, tag, NULL, NULL, text,
-			 strlen(text));
+	return index_rows_add(rebuild->rows, INDEX_TAGS, tag, NULL, NULL, text, strlen(text));
 }
 
 static int put_manifest(void *context, const char *text)
@@ -45,6 +49,8 @@ static int put_manifest(void *context, const char *text)
 	struct digest digest;
 	int r;
 
+	if (rebuild->stop && *rebuild->stop)
+		return -ECANCELED;
 	if (digest_parse(text, strlen(text), &digest))
 		return 0;
 	r = manifest_record_load(rebuild->store, rebuild->repository, &digest, &record);
@@ -56,26 +62,33 @@ static int put_manifest(void *context, const char *text)
 	if (r)
 		return r;
 	rebuild->n_manifests++;
-	r = manifest_record_index(rebuild->txn, rebuild->repository, &digest, &record);
+	r = index_rows_add(rebuild->rows, INDEX_MANIFESTS, NULL, &digest, NULL, record.media_type,
+			   strlen(record.media_type));
+	if (!r && record.has_subject)
+		r = index_rows_add(rebuild->rows, INDEX_REFERRERS, NULL, &record.subject, &digest,
+				   record.descriptor, strlen(record.descriptor));
 	manifest_record_free(&record);
 	return r;
 }
 
-static int fill_repository(struct index_txn *txn, void *context)
+/* Under the repository's lock. */
+static int fill_repository(struct rebuild *rebuild)
 {
-	struct rebuild *rebuild = context;
-	int r = index_clear_repository(txn, rebuild->repository);
+	struct store *store = rebuild->store;
+	int r;
 
-	rebuild->txn = txn;
+	rebuild->rows = index_rows_new(rebuild->repository);
+	if (!rebuild->rows)
+		return -ENOMEM;
+	r = index_rows_add(rebuild->rows, INDEX_REPOSITORIES, NULL, NULL, NULL, "", 0);
 	if (!r)
-		r = index_put(txn, INDEX_REPOSITORIES, rebuild->repository, NULL, NULL, NULL, "",
-			      0);
-	if (!r)
-		r = store_each_name(rebuild->store, rebuild->repository, STORE_MANIFESTS,
-				    put_manifest, rebuild);
-	if (!r)
-		r = store_each_name(rebuild->store, rebuild->repository, STORE_TAGS, put_tag,
+		r = store_each_name(store, rebuild->repository, STORE_MANIFESTS, put_manifest,
 				    rebuild);
+	if (!r)
+		r = store_each_name(store, rebuild->repository, STORE_TAGS, put_tag, rebuild);
+	if (!r)
+		r = index_rows_apply(rebuild->index, rebuild->rows);
+	index_rows_free(steal_ptr(rebuild->rows));
 	return r;
 }
 
@@ -92,7 +105,7 @@ static int visit_repository(void *context, const char *repository)
 	rebuild->repository = repository;
 	store_sweep_links(rebuild->store, repository);
 	store_lock_repository(rebuild->store, repository);
-	r = index_update(rebuild->index, fill_repository, rebuild);
+	r = fill_repository(rebuild);
 	store_unlock_repository(rebuild->store, repository);
 	return r;
 }

@@ -30,6 +30,7 @@ noinst_LIBRARIES += %D%/libserver.a
 	%D%/http.c %D%/http.h %D%/http_internal.h \
 	%D%/index.c %D%/index.h %D%/index_env.c %D%/index_internal.h \
 	%D%/index_rebuild.c %D%/index_rebuild.h \
+	%D%/index_rows.c %D%/index_rows.h \
 	%D%/jwt.c %D%/jwt.h \
 	%D%/listen.c %D%/listen.h \
 	%D%/listing.c \

@@ -19,6 +19,7 @@ unit_tests = \
 	%D%/test-origin \
 	%D%/test-pack \
 	%D%/test-pool \
+	%D%/test-index \
 	%D%/test-quota \
 	%D%/test-range \
 	%D%/test-registry \
@@ -65,6 +66,9 @@ UNIT_LIBS = $(LIBINTINODE_LIBS) $(CMOCKA_LIBS)
 %C%_test_hot_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_hot_LDADD = $(LIBSERVER_LIBS) $(CMOCKA_LIBS)
 
+%C%_test_index_SOURCES = %D%/test-index.c
+%C%_test_index_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_index_LDADD = $(LIBSERVER_LIBS) $(CMOCKA_LIBS)
 %C%_test_quota_SOURCES = %D%/test-quota.c
 %C%_test_quota_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_quota_LDADD = $(LIBSERVER_LIBS) $(CMOCKA_LIBS)

@@ -7,7 +7,6 @@
 #include <sys/stat.h>
 
 #include "lib/log.h"
-#include "server/index_internal.h"
 #include "server/index_rebuild.h"
 #include "server/upload.h"
 
@@ -463,66 +462,6 @@ static void a_damaged_index_is_replaced(void **state)
 	}
 }
 
-static int put_many(struct index_txn *txn, void *context)
-{
-	char name[64], value[1024];
-
-	memset(value, 'x', sizeof(value));
-	for (int i = 0; i < 3000; i++) {
-		int r;
-
-		snprintf(name, sizeof(name), "tag-%05d", i);
-		r = index_put(txn, INDEX_TAGS, "big", name, NULL, NULL, value, sizeof(value));
-		if (r)
-			return r;
-	}
-	(*(int *)context)++;
-	return 0;
-}
-
-static void the_map_grows_when_it_is_full(void **state)
-{
-	enum index_state index_state;
-	struct index *index;
-	int n = 0;
-
-	(void)state;
-	assert_int_equal(index_open(store->root_fd, 1 << 20, &index, &index_state, NULL), 0);
-	assert_int_equal(index_update(index, put_many, &n), 0);
-	assert_int_equal(n, 1);
-	assert_non_null(strstr(list(index, INDEX_TAGS, "big", NULL, "tag-02998"), "tag-02999"));
-	index_close(index, true);
-}
-
-enum { WRITERS = 8 };
-
-static void *write_many(void *argument)
-{
-	int n = 0;
-
-	return index_update(argument, put_many, &n) ? argument : NULL;
-}
-
-static void writers_that_wait_for_each_other_let_the_map_grow_once(void **state)
-{
-	enum index_state index_state;
-	pthread_t threads[WRITERS];
-	struct index *index;
-	void *failed;
-
-	(void)state;
-	assert_int_equal(index_open(store->root_fd, 1 << 20, &index, &index_state, NULL), 0);
-	for (int i = 0; i < WRITERS; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, write_many, index), 0);
-	for (int i = 0; i < WRITERS; i++) {
-		assert_int_equal(pthread_join(threads[i], &failed), 0);
-		assert_null(failed);
-	}
-	/* 4 MiB of rows, written over: twice that, and a step more. */
-	assert_in_range(index->map_bytes, 4 << 20, 32 << 20);
-	index_close(index, true);
-}
-
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -546,8 +485,6 @@ int main(void)
 		TEST(an_index_is_made_from_the_files),
 		TEST(a_rebuild_forgets_what_the_files_do_not_say),
 		TEST(a_damaged_index_is_replaced),
-		TEST(the_map_grows_when_it_is_full),
-		TEST(writers_that_wait_for_each_other_let_the_map_grow_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -331,17 +331,18 @@ static enum MHD_Result begin(struct request *request)
 	return MHD_YES;
 }
 
-static enum MHD_Result on_headers(struct request *request, const char *method_name)
+static enum MHD_Result on_headers(struct request *request, const char *method_name,
+				  const char *version)
 {
 	request->stage = STAGE_BODY;
 	if (!connection_set_state(request->entry, CONNECTION_BODY))
 		return MHD_NO;
 	if (!is_welcome(request))
 		return answer(request);
-	if (!request_read_framing(request)) {
+	if (!request_read_framing(request, version)) {
 		reply_error_status(request, API_UNSUPPORTED, 400,
-				   "the request's length is said twice or wrongly, or a "
-				   "header's name is none");
+				   "the request's length is said wrongly, a header that "
+				   "counts once is there twice, or a header is none");
 		reply_header(request, "Connection", "close");
 		return answer(request);
 	}
@@ -386,11 +387,11 @@ enum MHD_Result http_on_request(void *cls, struct MHD_Connection *connection, co
 	struct request *request = *state;
 	enum MHD_Result r;
 
-	(void)cls, (void)connection, (void)url, (void)version;
+	(void)cls, (void)connection, (void)url;
 	if (!request) /* no memory, or a target past all reason */
 		return MHD_NO;
 	if (request->stage == STAGE_NEW)
-		return on_headers(request, method_name);
+		return on_headers(request, method_name, version);
 	if (request->stage == STAGE_ACCESS) {
 		r = begin(request);
 		/* This call is also the first about the body, or the one behind a body of nothing.

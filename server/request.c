@@ -61,9 +61,30 @@ int request_collect(struct request *request, const char *bytes, size_t len, size
 	return 0;
 }
 
+/*
+ * What is said once or not at all. Of two, another reader before us, such as a proxy that checks
+ * who asks, could take the one that we do not look at.
+ */
+static const char *const singles[] = {
+	"Host",
+	"Content-Length",
+	"Transfer-Encoding",
+	"Authorization",
+	"Content-Encoding",
+	"Content-Range",
+	"Content-Type",
+	"Range",
+	"Expect",
+	"If-Match",
+	"If-None-Match",
+	"If-Range",
+	"If-Modified-Since",
+	"If-Unmodified-Since",
+};
+
 struct framing {
-	unsigned int n_lengths, n_codings, n_hosts;
-	bool bad_name;
+	unsigned int n[ARRAY_SIZE(singles)];
+	bool check_folds, is_odd, repeated;
 	const char *length, *coding;
 };
 
@@ -79,36 +100,59 @@ static bool is_header_name(const char *name)
 	return *name && !name[strspn(name, token)];
 }
 
+/* A lone CR ends a line for some, and is a part of the value for the library. */
+static bool is_header_value(const char *value)
+{
+	for (; *value; value++) {
+		if (((unsigned char)*value < ' ' && *value != '\t') || *value == '\x7f')
+			return false;
+	}
+	return true;
+}
+
+/*
+ * libmicrohttpd 0.9.75 joins a folded line to the header's name: "Auth: x" and "orization" are an
+ * Authorization for it and for nobody else. The name has then left its place before the value.
+ */
+static bool is_folded(const char *key, const char *value)
+{
+	const char *p = key + strlen(key) + 1;
+
+	while (p < value && (*p == ' ' || *p == '\t'))
+		p++;
+	return p != value;
+}
+
 static enum MHD_Result count_framing(void *cls, enum MHD_ValueKind kind, const char *key,
 				     const char *value)
 {
 	struct framing *framing = cls;
 
 	(void)kind;
-	if (!is_header_name(key)) {
-		framing->bad_name = true;
-	} else if (!strcasecmp(key, "Content-Length")) {
-		framing->n_lengths++;
+	if (!is_header_name(key) || !is_header_value(value) ||
+	    (framing->check_folds && is_folded(key, value)))
+		framing->is_odd = true;
+	else if (!strcasecmp(key, "Content-Length"))
 		framing->length = value;
-	} else if (!strcasecmp(key, "Transfer-Encoding")) {
-		framing->n_codings++;
+	else if (!strcasecmp(key, "Transfer-Encoding"))
 		framing->coding = value;
-	} else if (!strcasecmp(key, "Host")) {
-		framing->n_hosts++;
+	for (size_t i = 0; i < ARRAY_SIZE(singles); i++) {
+		if (!strcasecmp(key, singles[i]) && framing->n[i]++)
+			framing->repeated = true;
 	}
 	return MHD_YES;
 }
 
-bool request_read_framing(struct request *request)
+bool request_read_framing(struct request *request, const char *version)
 {
-	struct framing framing = { 0 };
+	struct framing framing = { .check_folds = !strcmp(MHD_get_version(), "0.9.75") };
 	char *end;
 
 	MHD_get_connection_values(request->connection, MHD_HEADER_KIND, count_framing, &framing);
-	if (framing.bad_name || framing.n_lengths > 1 || framing.n_codings > 1 ||
-	    framing.n_hosts > 1 || (framing.n_lengths && framing.n_codings))
+	if (framing.is_odd || framing.repeated || (framing.length && framing.coding))
 		return false;
-	if (framing.coding && strcasecmp(framing.coding, "chunked"))
+	if (framing.coding &&
+	    (strcasecmp(framing.coding, "chunked") || !strcmp(version, MHD_HTTP_VERSION_1_0)))
 		return false;
 	if (framing.length) {
 		if (!*framing.length || framing.length[strspn(framing.length, "0123456789")])

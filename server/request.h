@@ -154,9 +154,10 @@ const char *request_header(const struct request *request, const char *name);
 /**
  * request_read_framing() - where does the body end? Sets has_body, has_length and length.
  * Return: false for a request whose end two readers could see in different places: two
- * lengths, a length and a coding, an unknown coding (request smuggling). Loop thread.
+ * lengths, a length and a coding, an unknown coding or one in HTTP/1.0 (request smuggling); or that
+ * says twice something else that counts once. Loop thread.
  */
-bool request_read_framing(struct request *request) must_check;
+bool request_read_framing(struct request *request, const char *version) must_check;
 
 /**
  * request_collect() - put bytes into the body buffer, which grows to at most @max.

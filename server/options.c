@@ -88,6 +88,7 @@ static const struct config_option config_table[] = {
 	OPTION("tls", "certificate", CONFIG_STRING, tls_certificate, 0, 0, "PEM file"),
 	OPTION("tls", "key", CONFIG_STRING, tls_key, 0, 0, "PEM file"),
 	OPTION("tls", "client-ca", CONFIG_STRING, tls_client_ca, 0, 0, "PEM file"),
+	OPTION("tls", "client-crl", CONFIG_STRING, tls_client_crl, 0, 0, "PEM file"),
 	OPTION("tls", "client-certificate", CONFIG_STRING, tls_client, 0, 0,
 	       "none, optional or required"),
 	RULE("pull", "who may pull"),
@@ -309,7 +310,7 @@ static int finish(struct options *out, struct problem *problem)
 	if (i && !out->tls_certificate)
 		return problem_set(problem, -EINVAL, "[tls] client-certificate needs TLS");
 	out->tls = (struct tls_options){ out->tls_certificate, out->tls_key, out->tls_client_ca,
-					 (enum tls_client)i };
+					 out->tls_client_crl, (enum tls_client)i };
 	out->access = (struct access_options){
 		.htpasswd = out->htpasswd,
 		.realm = out->realm,
@@ -375,6 +376,8 @@ static const char *const live_keys[] = {
 	"auth token-keys",
 	"tls certificate",
 	"tls key",
+	"tls client-ca",
+	"tls client-crl",
 };
 
 static bool is_live(const struct config_option *option)

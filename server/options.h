@@ -39,7 +39,7 @@ struct options {
 	uint64_t failed_logins; /* 0: any number */
 	struct rules rules;
 	struct tls_options tls;
-	char *tls_certificate, *tls_key, *tls_client_ca, *tls_client; /* owned */
+	char *tls_certificate, *tls_key, *tls_client_ca, *tls_client_crl, *tls_client; /* owned */
 	bool check_config;
 	bool has_file; /* a configuration file was read */
 };

@@ -22,6 +22,7 @@ struct identity_pair {
 	gnutls_pcert_st chain[CHAIN_MAX];
 	unsigned int n;
 	gnutls_privkey_t key;
+	gnutls_x509_trust_list_t trust; /* whom clients' certificates must come from; may be NULL */
 	struct identity_pair *older;
 };
 
@@ -46,6 +47,8 @@ static void pair_free(struct identity_pair *pair)
 		gnutls_pcert_deinit(&pair->chain[i]);
 	if (pair->key)
 		gnutls_privkey_deinit(pair->key);
+	if (pair->trust)
+		gnutls_x509_trust_list_deinit(pair->trust, 1);
 	free(pair);
 }
 
@@ -77,6 +80,55 @@ static bool pair_fits(const struct identity_pair *pair)
 	       a_len == b_len && !memcmp(a, b, a_len);
 	gnutls_pubkey_deinit(public_key);
 	return fits;
+}
+
+static int load_revoked(const char *path, gnutls_x509_trust_list_t trust, struct problem *problem)
+{
+	cleanup_free char *text = NULL;
+	gnutls_datum_t datum;
+	int r = load_datum(path, &text, &datum, problem), n;
+
+	if (r)
+		return r;
+	/* One that another signed would revoke nothing, and nobody would see that. */
+	n = gnutls_x509_trust_list_add_trust_mem(trust, NULL, &datum, GNUTLS_X509_FMT_PEM,
+						 GNUTLS_TL_VERIFY_CRL, 0);
+	return n > 0 ? 0
+		     : problem_set(problem, -EINVAL,
+				   "%s: no list of revoked certificates in PEM form that the CA "
+				   "of clients signed",
+				   path);
+}
+
+static int load_trust(const struct tls_options *options, gnutls_x509_trust_list_t *out,
+		      struct problem *problem)
+{
+	cleanup_free char *text = NULL;
+	gnutls_x509_trust_list_t trust;
+	gnutls_datum_t datum;
+	int r;
+
+	if (!options->client_ca && (options->client_crl || options->client != TLS_CLIENT_NONE))
+		return problem_set(problem, -EINVAL, "[tls] %s needs client-ca",
+				   options->client_crl ? "client-crl" : "client-certificate");
+	if (!options->client_ca)
+		return 0;
+	r = load_datum(options->client_ca, &text, &datum, problem);
+	if (r)
+		return r;
+	if (gnutls_x509_trust_list_init(&trust, 0))
+		return -ENOMEM;
+	if (gnutls_x509_trust_list_add_trust_mem(trust, &datum, NULL, GNUTLS_X509_FMT_PEM, 0, 0) <
+	    1)
+		r = problem_set(problem, -EINVAL, "%s: no certificate in PEM form",
+				options->client_ca);
+	if (!r && options->client_crl)
+		r = load_revoked(options->client_crl, trust, problem);
+	if (r)
+		gnutls_x509_trust_list_deinit(trust, 1);
+	else
+		*out = trust;
+	return r;
 }
 
 static int load_pair(const struct tls_options *options, struct identity_pair **out,
@@ -116,6 +168,8 @@ static int load_pair(const struct tls_options *options, struct identity_pair **o
 		r = problem_set(problem, -EINVAL, "%s is not the key of %s", options->key,
 				options->certificate);
 	free(key);
+	if (!r)
+		r = load_trust(options, &pair->trust, problem);
 	if (r)
 		pair_free(pair);
 	else
@@ -139,8 +193,6 @@ int tls_new(const struct tls_options *options, struct tls **out, struct problem 
 		if (r)
 			problem_set(problem, r, "%s: %s", options->client_ca, strerror(-r));
 	}
-	if (!r && options->client != TLS_CLIENT_NONE && !options->client_ca)
-		r = problem_set(problem, -EINVAL, "[tls] client-certificate needs client-ca");
 	if (r) {
 		tls_free(tls);
 		return r;
@@ -203,7 +255,9 @@ static int retrieve(gnutls_session_t session, const gnutls_datum_t *names, int n
 {
 	struct tls *tls = in_use;
 
-	(void)session, (void)names, (void)n_names, (void)algorithms, (void)n_algorithms;
+	/* No names of CAs: those that the library knows are those of the start. */
+	gnutls_certificate_send_x509_rdn_sequence(session, 1);
+	(void)names, (void)n_names, (void)algorithms, (void)n_algorithms;
 	pthread_mutex_lock(&tls->lock);
 	*chain = tls->current->chain;
 	*n_chain = tls->current->n;
@@ -217,30 +271,56 @@ void *tls_retrieve(void)
 	return (void *)(uintptr_t)retrieve;
 }
 
-/* The leaf of a chain that our CA signed and that is good today; NULL otherwise. */
+/* What counts now. It stays until the end, as all that was replaced does. */
+static gnutls_x509_trust_list_t trust_now(struct tls *tls)
+{
+	gnutls_x509_trust_list_t trust;
+
+	pthread_mutex_lock(&tls->lock);
+	trust = tls->current->trust;
+	pthread_mutex_unlock(&tls->lock);
+	return trust;
+}
+
+/* Is the chain one of a client, signed by our CA, good today and not revoked? */
+static bool is_trusted(gnutls_x509_trust_list_t trust, gnutls_x509_crt_t *chain, unsigned int n)
+{
+	gnutls_typed_vdata_st purpose = { GNUTLS_DT_KEY_PURPOSE_OID,
+					  (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_CLIENT, 0 };
+	unsigned int status = 0;
+
+	return !gnutls_x509_trust_list_verify_crt2(trust, chain, n, &purpose, 1,
+						   GNUTLS_PROFILE_TO_VFLAGS(GNUTLS_PROFILE_MEDIUM),
+						   &status, NULL) &&
+	       !status;
+}
+
+/* The leaf of a chain that is trusted; NULL otherwise. */
 static gnutls_x509_crt_t verified_leaf(struct MHD_Connection *connection)
 {
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
-	gnutls_typed_vdata_st purpose = { GNUTLS_DT_KEY_PURPOSE_OID,
-					  (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_CLIENT, 0 };
+	gnutls_x509_crt_t chain[CHAIN_MAX], leaf = NULL;
 	const gnutls_datum_t *list;
-	unsigned int status = 0, n = 0;
-	gnutls_x509_crt_t leaf;
-	gnutls_session_t session;
+	unsigned int n = 0, n_imported = 0;
 
 	if (!info || !info->tls_session || !in_use || in_use->client == TLS_CLIENT_NONE)
 		return NULL;
-	session = (gnutls_session_t)info->tls_session;
-	list = gnutls_certificate_get_peers(session, &n);
-	if (!list || !n || gnutls_certificate_verify_peers(session, &purpose, 1, &status) || status)
+	list = gnutls_certificate_get_peers((gnutls_session_t)info->tls_session, &n);
+	if (!list || !n || n > CHAIN_MAX)
 		return NULL;
-	if (gnutls_x509_crt_init(&leaf))
-		return NULL;
-	if (gnutls_x509_crt_import(leaf, &list[0], GNUTLS_X509_FMT_DER)) {
-		gnutls_x509_crt_deinit(leaf);
-		return NULL;
+	while (n_imported < n && !gnutls_x509_crt_init(&chain[n_imported])) {
+		if (gnutls_x509_crt_import(chain[n_imported], &list[n_imported],
+					   GNUTLS_X509_FMT_DER)) {
+			gnutls_x509_crt_deinit(chain[n_imported]);
+			break;
+		}
+		n_imported++;
 	}
+	if (n_imported == n && is_trusted(trust_now(in_use), chain, n))
+		leaf = chain[0];
+	for (unsigned int i = leaf ? 1 : 0; i < n_imported; i++)
+		gnutls_x509_crt_deinit(chain[i]);
 	return leaf;
 }
 

@@ -18,6 +18,7 @@ enum tls_client { TLS_CLIENT_NONE, TLS_CLIENT_OPTIONAL, TLS_CLIENT_REQUIRED };
 struct tls_options {
 	const char *certificate, *key; /* PEM files; NULL: no TLS */
 	const char *client_ca;	       /* PEM file; NULL: clients are not asked */
+	const char *client_crl;	       /* PEM file of that CA's revocations, or NULL */
 	enum tls_client client;
 };
 
@@ -26,7 +27,9 @@ int tls_new(const struct tls_options *options, struct tls **out,
 	    struct problem *problem) must_check;
 void tls_free(struct tls *tls);
 
-/** tls_reload() - certificate and key anew, for connections to come; on failure the old ones stay.
+/**
+ * tls_reload() - all files anew; on failure the old ones stay. Certificate and key are for
+ * connections to come, whom clients' certificates must come from for requests to come.
  */
 int tls_reload(struct tls *tls, const struct tls_options *options,
 	       struct problem *problem) must_check;

@@ -100,7 +100,8 @@ static int compare_repository(struct compare *compare)
 		r = index_list(fsck->index, INDEX_MANIFESTS, compare->repository, NULL, NULL,
 			       add_row, &manifests);
 	if (!r)
-		r = index_has_repository(fsck->index, compare->repository);
+		r = index_has(fsck->index, INDEX_REPOSITORIES, compare->repository, NULL, NULL,
+			      NULL);
 	if (r <= 0)
 		return r == -EUCLEAN ? 0 : r;
 	return !differs(&tags, &compare->tags) && !differs(&manifests, &compare->manifests) &&

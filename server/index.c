@@ -353,27 +353,3 @@ int index_list(struct index *index, enum index_table table, const char *reposito
 	pthread_rwlock_unlock(&index->map_lock);
 	return r;
 }
-
-int index_has_repository(struct index *index, const char *repository)
-{
-	struct key key;
-	MDB_val k, v;
-	MDB_txn *txn;
-	int r;
-
-	key_make(&key, INDEX_REPOSITORIES, repository, NULL, NULL, NULL);
-	k = (MDB_val){ .mv_size = key.len, .mv_data = key.bytes };
-	pthread_rwlock_rdlock(&index->map_lock);
-	if (!index->env || index->damaged) {
-		pthread_rwlock_unlock(&index->map_lock);
-		return -EUCLEAN;
-	}
-	r = mdb_txn_begin(index->env, NULL, MDB_RDONLY, &txn);
-	if (!r) {
-		r = mdb_get(txn, index->tables[INDEX_REPOSITORIES], &k, &v);
-		mdb_txn_abort(txn);
-	}
-	r = !r ? 1 : r == MDB_NOTFOUND ? 0 : index_error(index, r);
-	pthread_rwlock_unlock(&index->map_lock);
-	return r;
-}

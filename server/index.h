@@ -112,10 +112,6 @@ int index_row_is(struct index *index, enum index_table table, const char *reposi
 /** index_clear_repository() - drop every row of it, in all tables. */
 int index_clear_repository(struct index_txn *txn, const char *repository) must_check;
 
-/** index_has_repository() - is it in INDEX_REPOSITORIES? Return: 1, 0 or -errno as index_update().
- */
-int index_has_repository(struct index *index, const char *repository) must_check;
-
 /* One row of a listing. Strings are valid during the call only. */
 struct index_row {
 	const char *name; /* repository or tag, NUL-terminated; for digests: their text */

@@ -237,6 +237,12 @@ static int listen_at(int root_fd, int *out)
 	return 0;
 }
 
+/* On a disk that takes no name the registry serves what it has, without a socket. */
+static bool is_of_the_disk(int r)
+{
+	return r == -EROFS || r == -ENOSPC || r == -EDQUOT;
+}
+
 int admin_start(struct services *services, struct admin **out, struct problem *problem)
 {
 	struct admin *admin = calloc(1, sizeof(*admin));
@@ -255,6 +261,12 @@ int admin_start(struct services *services, struct admin **out, struct problem *p
 			close(admin->listen_fd);
 		pthread_mutex_destroy(&admin->fsck);
 		free(admin);
+		if (is_of_the_disk(r)) {
+			log_warning("the socket 'control' in the store: %s; gc, fsck and stat "
+				    "cannot reach this server",
+				    strerror(-r));
+			return 0;
+		}
 		return problem_set(problem, r, "the socket 'control' in the store: %s",
 				   strerror(-r));
 	}

@@ -25,7 +25,8 @@ enum {
 
 /**
  * admin_start() - listen and serve until admin_stop(). A socket that a crash left is replaced: the
- * store's lock says that nobody listens there.
+ * store's lock says that nobody listens there. On a disk that is full or read-only the server goes
+ * on without one: a warning, and *@out stays NULL.
  * @services: borrowed, outlives it.
  * Return: 0 or negative errno with @problem.
  */

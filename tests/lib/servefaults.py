@@ -19,8 +19,11 @@ from serveload import (MANIFEST, Server, ask, check_store, digest_of, list_all, 
                        make_manifest, path_of, with_digest)
 
 SETTINGS = "[server]\nworkers = 1\nthreads = 1\n[log]\naccess = no\n"
-FEW = 1  # points for each call and error when not all are wanted
+FEW = 1  # points for each call and error when not all are wanted; twice as many of MUST_TELL
 TIMEOUT_S = 5
+# Without these nothing is on disk. What fails elsewhere may be made good in another way.
+MUST_TELL = ("fsync", "fdatasync", "linkat", "renameat")
+FAULTS = {call: ("EIO", "KILL") for call in ("pread64", "sendfile", "utimensat", "fchmod")}
 RETRIES = 3
 problems = []
 
@@ -40,6 +43,7 @@ class Scenario:
         self.chunks = make_content(rng, 300000)
         self.known = {}  # path: digest, None: gone. A path that is not in here may be either.
         self.answers = []
+        self.refused = 0
         self.session = None
 
     def ask(self, method, path, body=None, headers=None, want=()):
@@ -58,6 +62,7 @@ class Scenario:
         if status == 507 and self.error == "ENOSPC" and code or status in (500, 503) and code:
             if self.error == "ENOSPC" and status == 500:
                 raise AssertionError(f"{self.answers[-1]}: a full disk is 507")
+            self.refused += 1
             raise Failed
         raise AssertionError(f"{self.answers[-1]} {answer[:200]!r}")
 
@@ -118,6 +123,19 @@ class Scenario:
         self.ask("POST", f"/v2/c/blobs/uploads/?mount={digest}&from=a/b", b"", want=(201,))
         self.known[f"/v2/c/blobs/{digest}"] = digest
 
+    def pull(self):
+        """All of it, or an error, or a cut connection: never other bytes, never a clean short end."""
+        for path, digest in self.known.items():
+            if not digest:
+                continue
+            try:
+                _, _, body = self.ask("GET", path, want=(200,))
+            except http.client.IncompleteRead:
+                self.refused += 1
+                raise Failed from None
+            if digest_of(body) != digest:
+                raise AssertionError(f"GET {path}: {len(body)} bytes that are not its content")
+
     def delete(self, path):
         self.known.pop(path, None)
         self.ask("DELETE", path, want=(202, 404))
@@ -135,7 +153,7 @@ class Scenario:
     def steps(self):
         return [
             self.push_small, self.push_large, self.push_chunks, self.tag, self.move_tag,
-            self.other_tag, self.mount, self.delete_tag, self.delete_manifest, self.delete_blob,
+            self.other_tag, self.mount, self.pull, self.delete_tag, self.delete_manifest, self.delete_blob,
         ]
 
     def run(self, steps):
@@ -257,6 +275,13 @@ def count(server, directory, call):
     return sorted(wanted)
 
 
+def was_silent(server, scenario, call, injected):
+    """Did a call fail that a request needs, and nobody heard of it? The index has its own ways."""
+    needed = [line for line in injected
+              if is_of_store(server, line) and "/index" not in line and '"index' not in line]
+    return call in MUST_TELL and needed and not scenario.refused
+
+
 def point(server, directory, call, fault, n):
     """One fault. Return: what is wrong."""
     kill = fault == "KILL"
@@ -283,6 +308,8 @@ def point(server, directory, call, fault, n):
         return []  # not a fault of the disk
     if died is not None and not kill:
         return wrong + [f"the server ended with {died}"] + server.log_text().splitlines()[-5:]
+    if not kill and was_silent(server, scenario, call, injected):
+        wrong.append("no request was refused")
     if not kill:
         # A store that gave up writing tries again by itself.
         end = time.monotonic() + 10
@@ -308,8 +335,9 @@ def main():
     rng = random.Random()
     for call in calls:
         numbers = count(server, directory, call)
-        for fault in ("EIO", "ENOSPC", "KILL"):
-            chosen = numbers if which == "all" else rng.sample(numbers, min(FEW, len(numbers)))
+        for fault in FAULTS.get(call, ("EIO", "ENOSPC", "KILL")):
+            few = min(2 * FEW if call in MUST_TELL else FEW, len(numbers))
+            chosen = numbers if which == "all" else rng.sample(numbers, few)
             for n in sorted(chosen):
                 for sentence in point(server, directory, call, fault, n):
                     print(f"{fault} of {call} {n}: {sentence}", flush=True)

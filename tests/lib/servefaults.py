@@ -41,6 +41,7 @@ class Scenario:
         self.small = b"text that can be packed, " * 100
         self.large = rng.randbytes(700000)
         self.chunks = make_content(rng, 300000)
+        self.first = digest_of(make_manifest(digest_of(self.small), len(self.small), "one"))
         self.known = {}  # path: digest, None: gone. A path that is not in here may be either.
         self.answers = []
         self.refused = 0
@@ -110,7 +111,7 @@ class Scenario:
         return digest
 
     def tag(self):
-        self.first = self.manifest("v1", "one")
+        self.manifest("v1", "one")
 
     def move_tag(self):
         self.manifest("v1", "two")
@@ -153,7 +154,8 @@ class Scenario:
     def steps(self):
         return [
             self.push_small, self.push_large, self.push_chunks, self.tag, self.move_tag,
-            self.other_tag, self.mount, self.pull, self.delete_tag, self.delete_manifest, self.delete_blob,
+            self.other_tag, self.mount, self.pull, self.delete_tag, self.delete_manifest,
+            self.delete_blob,
         ]
 
     def run(self, steps):

@@ -122,7 +122,11 @@ static void send_blob(struct request *request, struct blob *blob, const char *di
 		reply_ranges(request, blob, ranges, n);
 		break;
 	case RANGE_WHOLE:
-		reply_content(request, 200, blob, 0, blob->size_bytes);
+		if (request->may_map && !blob->packed && blob->size_bytes > HOT_BLOB_MAX &&
+		    blob->size_bytes <= HOT_MAPPED_MAX)
+			reply_mapped(request, blob);
+		else
+			reply_content(request, 200, blob, 0, blob->size_bytes);
 		if (request->status == 200)
 			reply_header(request, "Content-Type", BLOB_TYPE);
 		break;
@@ -177,6 +181,21 @@ static bool is_plain_get(const struct request *request)
 	return true;
 }
 
+/* Never one with a descriptor: thousands of those would be all there are. */
+static void keep_answer(struct request *request, const struct hot_key *key, uint32_t removals)
+{
+	struct hot *hot = request->is_mapped ? request->services->mapped
+			  : request->in_memory && request->answer_bytes <= HOT_BLOB_MAX
+				  ? request->services->hot
+				  : NULL;
+
+	if (hot)
+		request->hot =
+			hot_put(hot, key, request->response, request->answer_bytes, removals);
+	if (request->hot)
+		request->response = NULL; /* the cache's now */
+}
+
 void blob_get_begin(struct request *request)
 {
 	const struct services *services = request->services;
@@ -190,19 +209,17 @@ void blob_get_begin(struct request *request)
 	}
 	removals = store_removals(services->store, key.digest);
 	request->hot = hot_get(services->hot, &key, removals);
+	if (!request->hot)
+		request->hot = hot_get(services->mapped, &key, removals);
 	if (request->hot) {
 		request->status = 200;
 		request->answer_bytes = hot_entry_bytes(request->hot);
 		return;
 	}
+	request->may_map = hot_ask(services->mapped, &key);
 	get_blob(request);
-	/* Never one with a descriptor: thousands of those would be all there are. */
-	if (request->status == 200 && request->in_memory && request->answer_bytes <= HOT_BLOB_MAX) {
-		request->hot = hot_put(services->hot, &key, request->response,
-				       request->answer_bytes, removals);
-		if (request->hot)
-			request->response = NULL; /* the cache's now */
-	}
+	if (request->status == 200)
+		keep_answer(request, &key, removals);
 }
 
 /* The repository's link goes; the content may be another repository's, too. */

@@ -3,6 +3,7 @@
 #include "server/content.h"
 
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 
 #include "lib/log.h"
@@ -333,6 +334,67 @@ void reply_checked(struct request *request, unsigned int status, struct blob *bl
 		unreadable(request, blob, r);
 	else
 		reply_content(request, status, blob, 0, blob->size_bytes);
+}
+
+struct mapping {
+	void *at; /* owned */
+	size_t len;
+	struct MHD_IoVec part;
+};
+
+static void free_mapping(void *argument)
+{
+	struct mapping *mapping = argument;
+
+	munmap(mapping->at, mapping->len);
+	free(mapping);
+}
+
+/*
+ * Nothing here looks at the pages: the kernel copies from them when it sends, and one that the disk
+ * does not give is an error of that call and no signal.
+ */
+static struct MHD_Response *map_response(const struct blob *blob)
+{
+	struct mapping *mapping = calloc(1, sizeof(*mapping));
+	struct MHD_Response *response;
+
+	if (!mapping)
+		return NULL;
+	mapping->len = blob->size_bytes;
+	mapping->at = mmap(NULL, mapping->len, PROT_READ, MAP_SHARED, blob->fd, 0);
+	if (mapping->at == MAP_FAILED) {
+		free(mapping);
+		return NULL;
+	}
+	mapping->part = (struct MHD_IoVec){ mapping->at, mapping->len };
+	response = MHD_create_response_from_iovec(&mapping->part, 1, free_mapping, mapping);
+	if (!response)
+		free_mapping(mapping);
+	return response;
+}
+
+void reply_mapped(struct request *request, struct blob *blob)
+{
+	struct MHD_Response *response;
+	struct digest found;
+	uint64_t size_bytes;
+	int r = digest_compute_fd(blob->digest.algorithm, blob->fd, &found, &size_bytes);
+
+	if (!r && !digest_equal(&found, &blob->digest))
+		r = -EBADMSG;
+	if (r) {
+		unreadable(request, blob, r);
+		return;
+	}
+	response = map_response(blob);
+	if (!response) {
+		reply_content(request, 200, blob, 0, blob->size_bytes);
+		return;
+	}
+	request->is_mapped = true;
+	reply_response(request, 200, response, blob->size_bytes);
+	blob_close(blob);
 }
 
 void reply_frames(struct request *request, struct blob *blob)

@@ -12,7 +12,8 @@
 
 enum {
 	SHARDS = 16,
-	SETS = 1024, /* of a shard */
+	SHARD_ENTRIES = 16, /* of the largest answers: fewer would drive each other out */
+	SETS = 1024,	    /* of a shard */
 	WAYS = 4,
 	SEEN = 4096,	       /* of a shard: who was asked for once */
 	ENTRY_OVERHEAD = 2048, /* headers, and libmicrohttpd's own */
@@ -38,16 +39,20 @@ struct shard {
 
 struct hot {
 	uint64_t max_bytes; /* of a shard */
+	unsigned int n_shards;
 	struct shard shards[SHARDS];
 };
 
-struct hot *hot_new(uint64_t max_bytes)
+struct hot *hot_new(uint64_t max_bytes, uint64_t max_entry)
 {
 	struct hot *hot = calloc(1, sizeof(*hot));
 
 	if (!hot)
 		return NULL;
-	hot->max_bytes = max_bytes / SHARDS;
+	hot->n_shards = SHARDS;
+	while (hot->n_shards > 1 && max_bytes / hot->n_shards < SHARD_ENTRIES * max_entry)
+		hot->n_shards /= 2;
+	hot->max_bytes = max_bytes / hot->n_shards;
 	for (size_t i = 0; i < SHARDS; i++)
 		pthread_mutex_init(&hot->shards[i].lock, NULL);
 	return hot;
@@ -92,7 +97,7 @@ static bool entry_is(const struct hot_entry *entry, const struct hot_key *key)
 
 static struct shard *shard_of(struct hot *hot, uint64_t hash)
 {
-	return &hot->shards[hash % SHARDS];
+	return &hot->shards[hash % hot->n_shards];
 }
 
 static struct hot_entry **set_of(struct shard *shard, uint64_t hash)
@@ -144,6 +149,18 @@ static bool is_second_time(struct shard *shard, uint64_t hash)
 	bool known = *seen == tag;
 
 	*seen = tag;
+	return known;
+}
+
+bool hot_ask(struct hot *hot, const struct hot_key *key)
+{
+	uint64_t hash = hash_of(key);
+	struct shard *shard = shard_of(hot, hash);
+	bool known;
+
+	pthread_mutex_lock(&shard->lock);
+	known = is_second_time(shard, hash);
+	pthread_mutex_unlock(&shard->lock);
 	return known;
 }
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Small blobs that are asked for again and again: whole answers, with their headers, kept in
- * memory and sent to many at a time. Bounded; large blobs never come here.
+ * Blobs that are asked for again and again: whole answers, with their headers, kept and sent to
+ * many at a time. Bounded. Small blobs are in memory; of somewhat larger ones the file's pages in
+ * the kernel's cache are mapped, once for all who get them, which a second cache like this one
+ * keeps. Large blobs never come here.
  *
  * An answer is kept together with the store's count of removals (store_removals()) from before
  * its blob was looked up, and is good for as long as that count stands. So what was removed
@@ -19,7 +21,10 @@ struct MHD_Response;
 struct hot;
 struct hot_entry; /* an answer; counted references */
 
-enum { HOT_BLOB_MAX = 64 * 1024 };
+enum {
+	HOT_BLOB_MAX = 64 * 1024,     /* in memory */
+	HOT_MAPPED_MAX = 1024 * 1024, /* mapped; libmicrohttpd sends a file in pieces of 128 KiB */
+};
 
 /* What an answer is the answer to. */
 struct hot_key {
@@ -28,8 +33,8 @@ struct hot_key {
 	bool zstd; /* to who accepts it */
 };
 
-/** hot_new() - @max_bytes: of all answers together. NULL = no memory. */
-struct hot *hot_new(uint64_t max_bytes) must_check;
+/** hot_new() - @max_bytes: of all answers together; @max_entry: of one. NULL = no memory. */
+struct hot *hot_new(uint64_t max_bytes, uint64_t max_entry) must_check;
 void hot_free(struct hot *hot);
 
 /**
@@ -37,6 +42,9 @@ void hot_free(struct hot *hot);
  * Give it back with hot_entry_unref().
  */
 struct hot_entry *hot_get(struct hot *hot, const struct hot_key *key, uint32_t removals);
+
+/** hot_ask() - somebody asks. Was it asked for lately, so that hot_put() would keep it? */
+bool hot_ask(struct hot *hot, const struct hot_key *key);
 
 /**
  * hot_put() - keep an answer that was just made, if its blob was asked for lately.

@@ -125,8 +125,9 @@ static int open_services(struct program *program, struct problem *problem)
 	if (!r && options->compress)
 		r = packer_new(services->store, &services->packer);
 	if (!r && options->hot) {
-		services->hot = hot_new(options->hot);
-		r = services->hot ? 0 : -ENOMEM;
+		services->hot = hot_new(options->hot, HOT_BLOB_MAX);
+		services->mapped = hot_new(options->hot / 2, HOT_MAPPED_MAX);
+		r = services->hot && services->mapped ? 0 : -ENOMEM;
 	}
 	if (!r)
 		r = quotas_new(services->store, &services->store->quotas);
@@ -157,6 +158,8 @@ static void close_services(struct program *program)
 	uploads_free(services->uploads);
 	if (services->store)
 		quotas_free(steal_ptr(services->store->quotas));
+	hot_free(services->hot);
+	hot_free(services->mapped);
 	index_close(services->index, in_step);
 	store_close(services->store);
 }

@@ -85,6 +85,7 @@ struct services {
 	struct access *access;
 	struct collector *collector;
 	struct hot *hot;       /* NULL: nothing is kept */
+	struct hot *mapped;    /* with hot */
 	struct packer *packer; /* NULL: blobs stay as they came */
 	struct scrub *scrub;   /* NULL: nobody looks for rot */
 	const char *namespace; /* borrowed: what ?ns= names this registry by, or "" */
@@ -142,6 +143,7 @@ struct request {
 	struct MHD_Response *response; /* owned until queued */
 	struct hot_entry *hot;	       /* referenced until queued: the answer, instead */
 	bool in_memory;		       /* the answer holds no descriptor */
+	bool may_map, is_mapped;       /* nor this one, whose file is mapped */
 	bool failed;		       /* there was no memory for an answer: it ends here */
 	unsigned int status;
 	uint64_t answer_bytes; /* for the log; UINT64_MAX: not known */

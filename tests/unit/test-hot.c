@@ -50,7 +50,7 @@ static bool has(struct hot *hot, const struct hot_key *key, uint32_t removals)
 
 static void the_second_time_counts(void **state)
 {
-	struct hot *hot = hot_new(1 << 20);
+	struct hot *hot = hot_new(1 << 20, 1);
 	struct digest digest = digest_of(1);
 	const struct hot_key key = { "r", &digest, false };
 	struct MHD_Response *response = make_response();
@@ -64,9 +64,49 @@ static void the_second_time_counts(void **state)
 	hot_free(hot);
 }
 
+static void who_asks_before_it_is_made_counts_as_a_first_time(void **state)
+{
+	struct hot *hot = hot_new(1 << 20, 1);
+	struct digest digest = digest_of(1);
+	const struct hot_key key = { "r", &digest, false };
+	struct MHD_Response *response = make_response();
+	struct hot_entry *entry;
+
+	(void)state;
+	assert_false(hot_ask(hot, &key));
+	assert_true(hot_ask(hot, &key));
+	entry = hot_put(hot, &key, response, 1, 0);
+	assert_non_null(entry);
+	hot_entry_unref(entry);
+	hot_free(hot);
+}
+
+static void the_largest_answers_do_not_drive_each_other_out_by_chance(void **state)
+{
+	enum { MAX = 1 << 20, N = 16 };
+	struct hot *hot = hot_new((uint64_t)2 * N * MAX, MAX);
+	unsigned int n = 0;
+
+	(void)state;
+	for (unsigned int i = 0; i < N; i++) {
+		struct digest digest = digest_of(i);
+		const struct hot_key key = { "r", &digest, false };
+
+		assert_true(put(hot, &key, MAX - 65536, 0));
+	}
+	for (unsigned int i = 0; i < N; i++) {
+		struct digest digest = digest_of(i);
+		const struct hot_key key = { "r", &digest, false };
+
+		n += has(hot, &key, 0);
+	}
+	assert_int_equal(n, N);
+	hot_free(hot);
+}
+
 static void another_repository_digest_or_form_is_another_answer(void **state)
 {
-	struct hot *hot = hot_new(1 << 20);
+	struct hot *hot = hot_new(1 << 20, 1);
 	struct digest digest = digest_of(1), other = digest_of(2);
 	const struct hot_key key = { "r", &digest, false };
 	const struct hot_key keys[] = { { "s", &digest, false },
@@ -82,7 +122,7 @@ static void another_repository_digest_or_form_is_another_answer(void **state)
 
 static void after_a_removal_it_is_gone(void **state)
 {
-	struct hot *hot = hot_new(1 << 20);
+	struct hot *hot = hot_new(1 << 20, 1);
 	struct digest digest = digest_of(1);
 	const struct hot_key key = { "r", &digest, false };
 
@@ -96,7 +136,7 @@ static void after_a_removal_it_is_gone(void **state)
 
 static void an_answer_in_use_outlives_its_place(void **state)
 {
-	struct hot *hot = hot_new(1 << 20);
+	struct hot *hot = hot_new(1 << 20, 1);
 	struct digest digest = digest_of(1);
 	const struct hot_key key = { "r", &digest, false };
 	struct hot_entry *entry;
@@ -114,7 +154,7 @@ static void an_answer_in_use_outlives_its_place(void **state)
 static void it_does_not_grow_past_its_bound(void **state)
 {
 	enum { BOUND = 1 << 20, BYTES = 8192, N = 2000 };
-	struct hot *hot = hot_new(BOUND);
+	struct hot *hot = hot_new(BOUND, 1);
 	unsigned int kept = 0;
 
 	(void)state;
@@ -139,6 +179,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_second_time_counts),
+		cmocka_unit_test(who_asks_before_it_is_made_counts_as_a_first_time),
+		cmocka_unit_test(the_largest_answers_do_not_drive_each_other_out_by_chance),
 		cmocka_unit_test(another_repository_digest_or_form_is_another_answer),
 		cmocka_unit_test(after_a_removal_it_is_gone),
 		cmocka_unit_test(an_answer_in_use_outlives_its_place),

@@ -14,13 +14,20 @@
 
 enum { TRIES = 10, SHARD_SIZE = 16, NAME_SIZE = DIGEST_TEXT_SIZE + 8 };
 
-static int open_shard(const struct store *store, const struct digest *digest, char *name)
+static void make_name(const struct digest *digest, bool packed, char out[static NAME_SIZE])
 {
-	char hex[DIGEST_TEXT_SIZE], path[SHARD_SIZE];
+	char hex[DIGEST_TEXT_SIZE];
+
+	snprintf(out, NAME_SIZE, "%s%s", digest_format_hex(digest, hex),
+		 packed ? STORE_PACKED_SUFFIX : "");
+}
+
+static int open_shard(const struct store *store, const struct digest *digest)
+{
+	char path[SHARD_SIZE];
 
 	snprintf(path, sizeof(path), "%s/%02x", digest_algorithm_name(digest->algorithm),
 		 digest->bytes[0]);
-	snprintf(name, NAME_SIZE, "%s", digest_format_hex(digest, hex));
 	return store_openat(store->blobs_fd, path, O_RDONLY | O_DIRECTORY, 0);
 }
 
@@ -28,14 +35,13 @@ static int open_shard(const struct store *store, const struct digest *digest, ch
 static int set_aside(struct store *store, const struct digest *digest, bool packed, int fd)
 {
 	char name[NAME_SIZE];
-	cleanup_close int shard = open_shard(store, digest, name);
+	cleanup_close int shard = open_shard(store, digest);
 	struct stat judged, there;
 	int r = 0;
 
 	if (shard < 0)
 		return shard;
-	if (packed)
-		strcat(name, STORE_PACKED_SUFFIX);
+	make_name(digest, packed, name);
 	store_lock_blob(store, digest);
 	if (fstat(fd, &judged) || fstatat(shard, name, &there, AT_SYMLINK_NOFOLLOW))
 		r = -errno;
@@ -51,15 +57,16 @@ static int set_aside(struct store *store, const struct digest *digest, bool pack
 static int open_served(const struct store *store, const struct digest *digest, bool *packed)
 {
 	char name[NAME_SIZE];
-	cleanup_close int shard = open_shard(store, digest, name);
+	cleanup_close int shard = open_shard(store, digest);
 	int fd;
 
 	if (shard < 0)
 		return shard;
+	make_name(digest, false, name);
 	fd = store_openat(shard, name, O_RDONLY | O_NOFOLLOW, 0);
 	*packed = fd == -ENOENT;
 	if (*packed) {
-		strcat(name, STORE_PACKED_SUFFIX);
+		make_name(digest, true, name);
 		fd = store_openat(shard, name, O_RDONLY | O_NOFOLLOW, 0);
 	}
 	return fd;

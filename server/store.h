@@ -136,6 +136,9 @@ int store_renew_blob(struct store *store, const struct digest *digest) must_chec
 int store_keep_blob(struct store *store, const struct digest *digest, const void *bytes,
 		    uint64_t size_bytes) must_check;
 
+/** store_keep_file() - the same for what is in @fd; where it is large, its length is compared. */
+int store_keep_file(struct store *store, const struct digest *digest, int fd) must_check;
+
 /**
  * store_distrust_blob() - hash what is there as it came; what does not have its digest, or cannot
  * be read, goes to the quarantine. Return: 0: it is good, or packed; -EBADMSG: it was not;

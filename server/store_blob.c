@@ -221,20 +221,17 @@ int store_renew_blob(struct store *store, const struct digest *digest)
 	return r;
 }
 
-/* Content that another publisher was faster with is as good, if it stays, and is as long. */
+/* Content that another publisher was faster with is as good, if it stays, and is the same. */
 static int link_or_renew(struct store *store, const struct store_temp *temp,
 			 const struct digest *digest)
 {
-	struct stat st;
 	int r;
 
-	if (fstat(temp->fd, &st))
-		return -errno;
 	for (unsigned int i = 0; i < LINK_TRIES; i++) {
 		r = link_blob(store, temp, digest, false);
 		if (r != -EEXIST)
 			return r;
-		r = store_keep_blob(store, digest, NULL, (uint64_t)st.st_size);
+		r = store_keep_file(store, digest, temp->fd);
 		if (r != -ENOENT) /* else it was collected between the two, or is in quarantine */
 			return r;
 	}

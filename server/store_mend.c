@@ -13,6 +13,7 @@
 #include "server/store.h"
 
 enum { TRIES = 10, SHARD_SIZE = 16, NAME_SIZE = DIGEST_TEXT_SIZE + 8 };
+enum { COMPARE_MAX = 1024 * 1024 }; /* more would make a push that changes nothing slow */
 
 static void make_name(const struct digest *digest, bool packed, char out[static NAME_SIZE])
 {
@@ -118,6 +119,27 @@ int store_keep_blob(struct store *store, const struct digest *digest, const void
 			r = 0;
 	}
 	return r ? r : -EBUSY;
+}
+
+int store_keep_file(struct store *store, const struct digest *digest, int fd)
+{
+	cleanup_free char *bytes = NULL;
+	uint64_t size_bytes;
+	struct stat st;
+	ssize_t n;
+
+	if (fstat(fd, &st))
+		return -errno;
+	size_bytes = (uint64_t)st.st_size;
+	if (size_bytes > COMPARE_MAX)
+		return store_keep_blob(store, digest, NULL, size_bytes);
+	bytes = malloc(size_bytes + 1);
+	if (!bytes)
+		return -ENOMEM;
+	n = pread_full(fd, bytes, size_bytes, 0);
+	if (n < 0 || (uint64_t)n != size_bytes)
+		return n < 0 ? (int)n : -EIO;
+	return store_keep_blob(store, digest, bytes, size_bytes);
 }
 
 int store_distrust_blob(struct store *store, const struct digest *digest)

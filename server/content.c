@@ -60,11 +60,17 @@ static bool may_keep(struct reader *reader)
 
 static void unreadable(struct request *request, struct blob *blob, int r)
 {
+	const char *what = r == -EBADMSG
+				   ? "what is stored is damaged: intinode-serve fsck --repair "
+				     "takes it out of the way, then push it again"
+				   : "the blob cannot be read";
+
+	/* Small enough to be looked at again at once; then it is missing, and pushed again. */
+	if ((r == -EBADMSG || r == -EIO) && blob->size_bytes <= MEMORY_MAX &&
+	    store_distrust_blob(request->services->store, &blob->digest) == -EBADMSG)
+		what = "what was stored is damaged: it is in quarantine, push it again";
 	blob_close(blob);
-	reply_failure(request, r,
-		      r == -EBADMSG ? "what is stored is damaged: intinode-serve fsck --repair "
-				      "takes it out of the way, then push it again"
-				    : "the blob cannot be read");
+	reply_failure(request, r, what);
 }
 
 static void reader_free(void *argument)

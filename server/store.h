@@ -140,9 +140,9 @@ int store_keep_blob(struct store *store, const struct digest *digest, const void
 int store_keep_file(struct store *store, const struct digest *digest, int fd) must_check;
 
 /**
- * store_distrust_blob() - hash what is there as it came; what does not have its digest, or cannot
- * be read, goes to the quarantine. Return: 0: it is good, or packed; -EBADMSG: it was not;
- * -ENOENT; -errno. Takes long.
+ * store_distrust_blob() - hash what is there; what does not have its digest, or cannot be read,
+ * goes to the quarantine. Return: 0: it is good, or packed and more than 1 MiB; -EBADMSG: it was
+ * not; -ENOENT; -errno. Takes long.
  */
 int store_distrust_blob(struct store *store, const struct digest *digest) must_check;
 

@@ -142,6 +142,25 @@ int store_keep_file(struct store *store, const struct digest *digest, int fd)
 	return store_keep_blob(store, digest, bytes, size_bytes);
 }
 
+static int hash_packed(int fd, enum digest_algorithm algorithm, struct digest *found)
+{
+	struct blob blob = { .fd = fd, .packed = true };
+	cleanup_free char *bytes = NULL;
+	struct stat st;
+	int r;
+
+	if (fstat(fd, &st))
+		return -errno;
+	r = pack_stat(fd, (uint64_t)st.st_size, &blob.pack);
+	if (r)
+		return r;
+	blob.size_bytes = blob.pack.size_bytes;
+	if (blob.size_bytes > COMPARE_MAX)
+		return -EFBIG;
+	r = blob_read_all(&blob, blob.size_bytes, &bytes);
+	return r ? r : digest_compute(algorithm, bytes, blob.size_bytes, found);
+}
+
 int store_distrust_blob(struct store *store, const struct digest *digest)
 {
 	cleanup_close int fd = -1;
@@ -151,12 +170,13 @@ int store_distrust_blob(struct store *store, const struct digest *digest)
 	int r;
 
 	fd = open_served(store, digest, &packed);
-	if (fd < 0 || packed)
-		return fd < 0 ? fd : 0;
-	r = digest_compute_fd(digest->algorithm, fd, &found, &size_bytes);
-	if (!r && digest_equal(&found, digest))
+	if (fd < 0)
+		return fd;
+	r = packed ? hash_packed(fd, digest->algorithm, &found)
+		   : digest_compute_fd(digest->algorithm, fd, &found, &size_bytes);
+	if (r == -EFBIG || (!r && digest_equal(&found, digest)))
 		return 0;
-	if (!r || r == -EIO)
-		r = set_aside(store, digest, false, fd);
+	if (!r || r == -EIO || r == -EBADMSG)
+		r = set_aside(store, digest, packed, fd);
 	return r ? r : -EBADMSG;
 }

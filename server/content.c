@@ -7,6 +7,7 @@
 #include <sys/random.h>
 
 #include "lib/log.h"
+#include "server/verified.h"
 
 enum {
 	COPY_MAX = 64 * 1024, /* one message with the headers is quicker than sendfile */
@@ -212,30 +213,61 @@ static void reply_reader(struct request *request, unsigned int status, struct re
 	reply_response(request, status, response, len);
 }
 
-/* Content that is all there is checked against its name: what a disk changed goes nowhere. */
-static int check_digest(const struct blob *blob, const char *bytes)
+/* Was this file hashed since the start? */
+static bool is_verified(const struct request *request, const struct blob *blob)
 {
-	struct digest found;
-	int r = digest_compute(blob->digest.algorithm, bytes, blob->size_bytes, &found);
-
-	return r ? r : digest_equal(&found, &blob->digest) ? 0 : -EBADMSG;
+	return verified_has(request->services->verified, &blob->digest, blob->version);
 }
 
-static int read_all(struct blob *blob, char **out)
+/* Judge what was hashed. */
+static int verify(struct request *request, const struct blob *blob, const struct digest *found)
+{
+	if (!digest_equal(found, &blob->digest))
+		return -EBADMSG;
+	verified_add(request->services->verified, &blob->digest, blob->version);
+	return 0;
+}
+
+/* Content goes nowhere before it was hashed; a file is read from the disk once. */
+static int verify_bytes(struct request *request, const struct blob *blob, const char *bytes)
+{
+	struct digest found;
+	int r;
+
+	if (is_verified(request, blob))
+		return 0;
+	r = digest_compute(blob->digest.algorithm, bytes, blob->size_bytes, &found);
+	return r ? r : verify(request, blob, &found);
+}
+
+static int verify_file(struct request *request, const struct blob *blob)
+{
+	struct digest found;
+	uint64_t size_bytes;
+	int r;
+
+	if (is_verified(request, blob))
+		return 0;
+	r = digest_compute_fd(blob->digest.algorithm, blob->fd, &found, &size_bytes);
+	return r ? r : verify(request, blob, &found);
+}
+
+static int read_all(struct request *request, struct blob *blob, char **out)
 {
 	cleanup_free char *bytes = NULL;
 	int r = blob_read_all(blob, MEMORY_MAX, &bytes);
 
 	/* Frames have their own checksums; that is enough where hashing would take long. */
 	if (!r && blob->size_bytes <= COPY_MAX && !blob->is_frames)
-		r = check_digest(blob, bytes);
+		r = verify_bytes(request, blob, bytes);
 	if (!r)
 		*out = steal_ptr(bytes);
 	return r;
 }
 
 /* Small enough for memory: errors are seen before the answer begins. */
-static int read_memory(struct blob *blob, uint64_t off, uint64_t len, char **out)
+static int read_memory(struct request *request, struct blob *blob, uint64_t off, uint64_t len,
+		       char **out)
 {
 	cleanup_unpacker struct unpacker *unpacker = NULL;
 	cleanup_free char *bytes = NULL;
@@ -243,7 +275,7 @@ static int read_memory(struct blob *blob, uint64_t off, uint64_t len, char **out
 	int r = 0;
 
 	if (off == 0 && len == blob->size_bytes)
-		return read_all(blob, out);
+		return read_all(request, blob, out);
 	bytes = malloc(len);
 	if (!bytes)
 		return -ENOMEM;
@@ -280,7 +312,7 @@ static void reply_memory(struct request *request, unsigned int status, struct bl
 	void (*release)(void *) = len > COPY_MAX ? free_large : free;
 	struct MHD_Response *response;
 	char *bytes = NULL;
-	int r = read_memory(blob, off, len, &bytes);
+	int r = read_memory(request, blob, off, len, &bytes);
 
 	if (r) {
 		release(NULL);
@@ -327,15 +359,11 @@ void reply_content(struct request *request, unsigned int status, struct blob *bl
 
 void reply_checked(struct request *request, unsigned int status, struct blob *blob)
 {
-	struct digest found = blob->digest;
-	uint64_t size_bytes;
 	int r = 0;
 
 	/* Shorter content is, on its way through memory. */
 	if (request->method == METHOD_GET && !blob->packed && blob->size_bytes > COPY_MAX)
-		r = digest_compute_fd(blob->digest.algorithm, blob->fd, &found, &size_bytes);
-	if (!r && !digest_equal(&found, &blob->digest))
-		r = -EBADMSG;
+		r = verify_file(request, blob);
 	if (r)
 		unreadable(request, blob, r);
 	else
@@ -383,12 +411,8 @@ static struct MHD_Response *map_response(const struct blob *blob)
 void reply_mapped(struct request *request, struct blob *blob)
 {
 	struct MHD_Response *response;
-	struct digest found;
-	uint64_t size_bytes;
-	int r = digest_compute_fd(blob->digest.algorithm, blob->fd, &found, &size_bytes);
+	int r = verify_file(request, blob);
 
-	if (!r && !digest_equal(&found, &blob->digest))
-		r = -EBADMSG;
 	if (r) {
 		unreadable(request, blob, r);
 		return;

@@ -26,6 +26,7 @@ noinst_LIBRARIES += %D%/libserver.a
 	%D%/fsck_repositories.c \
 	%D%/gc.c %D%/gc.h \
 	%D%/hot.c %D%/hot.h \
+	%D%/verified.c %D%/verified.h \
 	%D%/htpasswd.c %D%/htpasswd.h \
 	%D%/http.c %D%/http.h %D%/http_internal.h \
 	%D%/index.c %D%/index.h %D%/index_env.c %D%/index_internal.h \

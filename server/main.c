@@ -20,6 +20,7 @@
 #include "server/quota.h"
 #include "server/recovery.h"
 #include "server/scrub.h"
+#include "server/verified.h"
 
 enum { HOUSEKEEPING_S = 60, EXIT_USAGE = 2 };
 
@@ -124,6 +125,7 @@ static int open_services(struct program *program, struct problem *problem)
 	services->store->min_free_bytes = options->min_free;
 	if (!r && options->compress)
 		r = packer_new(services->store, &services->packer);
+	services->verified = verified_new();
 	if (!r && options->hot) {
 		services->hot = hot_new(options->hot, HOT_BLOB_MAX);
 		services->mapped = hot_new(options->hot / 2, HOT_MAPPED_MAX);
@@ -160,6 +162,7 @@ static void close_services(struct program *program)
 		quotas_free(steal_ptr(services->store->quotas));
 	hot_free(services->hot);
 	hot_free(services->mapped);
+	verified_free(services->verified);
 	index_close(services->index, in_step);
 	store_close(services->store);
 }

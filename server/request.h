@@ -54,6 +54,7 @@ struct collector;
 struct hot;
 struct hot_entry;
 struct packer;
+struct verified;
 struct scrub;
 
 /* The right that an operation needs. */
@@ -87,6 +88,7 @@ struct services {
 	struct hot *hot;       /* NULL: nothing is kept */
 	struct hot *mapped;    /* with hot */
 	struct packer *packer; /* NULL: blobs stay as they came */
+	struct verified *verified;
 	struct scrub *scrub;   /* NULL: nobody looks for rot */
 	const char *namespace; /* borrowed: what ?ns= names this registry by, or "" */
 	atomic_uint_least64_t body_memory_max; /* of all body buffers together */

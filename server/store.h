@@ -99,7 +99,8 @@ struct blob {
 	uint64_t size_bytes;   /* of the content */
 	uint64_t stored_bytes; /* of the file */
 	bool packed;
-	bool is_frames;	       /* the content of this one is another one's frames */
+	bool is_frames;	  /* the content of this one is another one's frames */
+	uint64_t version; /* of the file: another one after each write, and of each other file */
 	struct pack_info pack; /* where packed */
 };
 

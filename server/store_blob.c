@@ -55,6 +55,8 @@ static int open_form(const struct store *store, const struct digest *digest, boo
 	else if (!S_ISREG(st.st_mode))
 		r = -EBADMSG;
 	blob.size_bytes = blob.stored_bytes = (uint64_t)st.st_size;
+	blob.version = (uint64_t)st.st_ino ^ (uint64_t)st.st_ctim.tv_sec << 32 ^
+		       (uint64_t)st.st_ctim.tv_nsec << 20;
 	if (!r && packed) {
 		r = pack_stat(blob.fd, blob.stored_bytes, &blob.pack);
 		blob.size_bytes = blob.pack.size_bytes;

@@ -13,6 +13,7 @@ unit_tests = \
 	%D%/test-fuse-node \
 	%D%/test-fetch \
 	%D%/test-hot \
+	%D%/test-verified \
 	%D%/test-jwt \
 	%D%/test-layout \
 	%D%/test-oci \
@@ -62,6 +63,9 @@ UNIT_LIBS = $(LIBINTINODE_LIBS) $(CMOCKA_LIBS)
 %C%_test_follower_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_follower_LDADD = $(LIBSERVER_LIBS) $(CMOCKA_LIBS)
 
+%C%_test_verified_SOURCES = %D%/test-verified.c
+%C%_test_verified_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_verified_LDADD = $(LIBSERVER_LIBS) $(CMOCKA_LIBS)
 %C%_test_hot_SOURCES = %D%/test-hot.c
 %C%_test_hot_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_hot_LDADD = $(LIBSERVER_LIBS) $(CMOCKA_LIBS)

@@ -134,6 +134,18 @@ static int check_mode(struct fsck *fsck, const struct blob_entry *entry, int fd,
 			  "it, and may have changed more");
 }
 
+/* What a disk does not give it may give the second time; what goes to quarantine had better be
+ * lost. */
+static int read_blob(struct fsck *fsck, const struct blob_entry *entry, int fd)
+{
+	int r;
+
+	if (fsck->options->quick)
+		return check_shape(entry, fd);
+	r = check_content(fsck, entry, fd);
+	return r == -EIO ? check_content(fsck, entry, fd) : r;
+}
+
 static int look_at_blob(struct fsck *fsck, struct blob_entry *entry, struct stat *st)
 {
 	cleanup_close int fd = store_openat(entry->dirfd, entry->name, O_RDONLY | O_NOFOLLOW, 0);
@@ -144,10 +156,7 @@ static int look_at_blob(struct fsck *fsck, struct blob_entry *entry, struct stat
 	if (fd >= 0 && fstat(fd, st))
 		return -errno;
 	entry->stored_bytes = (uint64_t)st->st_size;
-	if (fd >= 0)
-		r = fsck->options->quick ? check_shape(entry, fd) : check_content(fsck, entry, fd);
-	else
-		r = fd;
+	r = fd >= 0 ? read_blob(fsck, entry, fd) : fd;
 	if (r == -EBADMSG)
 		return fsck_bad_blob(fsck, entry, st, "bad-content",
 				     "the file does not hold what its name says; push it again");

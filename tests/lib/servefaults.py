@@ -24,7 +24,7 @@ TIMEOUT_S = 5
 # Without these nothing is on disk. What fails elsewhere may be made good in another way.
 MUST_TELL = ("fsync", "fdatasync", "linkat", "renameat")
 FAULTS = {call: ("EIO", "KILL") for call in ("pread64", "sendfile", "utimensat", "fchmod")}
-RETRIES = 3
+RETRY_S = 10  # each thread may have its fault, and after some the store takes no changes for a second
 problems = []
 
 
@@ -158,6 +158,17 @@ class Scenario:
             self.delete_blob,
         ]
 
+    @staticmethod
+    def again(step):
+        end = time.monotonic() + RETRY_S
+        while time.monotonic() < end:
+            try:
+                step()
+                return True
+            except Failed:
+                time.sleep(0.02)
+        return False
+
     def run(self, steps):
         """Return: the steps that were refused; what a later one needs is asked for again first."""
         failed = []
@@ -165,13 +176,7 @@ class Scenario:
             try:
                 step()
             except Failed:
-                for _ in range(RETRIES):  # one fault for each thread, at most
-                    try:
-                        step()
-                        break
-                    except Failed:
-                        pass
-                else:
+                if not self.again(step):
                     failed.append(step)
         return failed
 

@@ -29,6 +29,11 @@ void log_set_level(enum log_level level)
 	log_max_level = (int)level;
 }
 
+bool log_shows(enum log_level level)
+{
+	return (int)level <= log_max_level;
+}
+
 int log_level_parse(const char *text, enum log_level *out)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(level_names); i++) {
@@ -47,7 +52,7 @@ void log_line(enum log_level level, const char *fmt, ...)
 	int saved = errno, n;
 	va_list ap;
 
-	if ((int)level > log_max_level)
+	if (!log_shows(level))
 		return;
 	if (log_to_journal)
 		n = snprintf(line, sizeof(line), "<%d>", syslog_priority[level]);

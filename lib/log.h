@@ -26,6 +26,9 @@ void log_init(const char *program, enum log_level level);
 /** log_set_level() - change the level; safe from any thread. */
 void log_set_level(enum log_level level);
 
+/** log_shows() - is a line of @level written? For lines that cost something to make. */
+bool log_shows(enum log_level level);
+
 /** log_level_parse() - "error", "warning", "info" or "debug". Return: 0 or -EINVAL. */
 int log_level_parse(const char *text, enum log_level *out) must_check;
 

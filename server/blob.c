@@ -7,6 +7,7 @@
 #include "server/negotiate.h"
 #include "server/operations.h"
 #include "server/range.h"
+#include "server/verified.h"
 
 #define BLOB_TYPE "application/octet-stream"
 
@@ -135,6 +136,25 @@ static void send_blob(struct request *request, struct blob *blob, const char *di
 		add_blob_headers(request, digest, etag);
 }
 
+/* As store_has_link(); what was seen is seen until something of the kind is removed. */
+static int is_linked(struct request *request)
+{
+	const struct services *services = request->services;
+	const char *repository = request->route.repository;
+	const struct digest *digest = &request->route.digest;
+	uint64_t version = store_removals(services->store, digest);
+	int r;
+
+	for (const char *p = repository; *p; p++)
+		version = (version ^ (unsigned char)*p) * 0x9E3779B97F4A7C15u;
+	if (verified_has(services->linked, digest, version))
+		return 1;
+	r = store_has_link(services->store, repository, STORE_LAYERS, digest);
+	if (r > 0)
+		verified_add(services->linked, digest, version);
+	return r;
+}
+
 static int find_blob(struct request *request, struct blob *blob)
 {
 	const char *repository = request->route.repository;
@@ -146,7 +166,7 @@ static int find_blob(struct request *request, struct blob *blob)
 	if (request->method == METHOD_HEAD)
 		r = store_offer_link(store, repository, STORE_LAYERS, digest);
 	if (!r)
-		r = store_has_link(store, repository, STORE_LAYERS, digest);
+		r = is_linked(request);
 	if (r <= 0)
 		return r ? r : -ENOENT;
 	return store_open_blob(store, digest, blob);
@@ -218,7 +238,7 @@ void blob_get_begin(struct request *request)
 	}
 	request->may_map = hot_ask(services->mapped, &key);
 	get_blob(request);
-	if (request->status == 200)
+	if (request->status == 200 && (request->is_mapped || hot_ask(services->hot, &key)))
 		keep_answer(request, &key, removals);
 }
 

@@ -12,6 +12,7 @@
 
 enum {
 	SHARDS = 16,
+	ADMIT_ONE_OF = 8,   /* of those that need room made */
 	SHARD_ENTRIES = 16, /* of the largest answers: fewer would drive each other out */
 	SETS = 1024,	    /* of a shard */
 	WAYS = 4,
@@ -33,6 +34,7 @@ struct shard {
 	pthread_mutex_t lock;
 	uint64_t bytes;	   /* all below: under lock */
 	unsigned int hand; /* slot */
+	unsigned int asked;
 	uint16_t seen[SEEN];
 	struct hot_entry *slots[SETS * WAYS];
 };
@@ -160,6 +162,8 @@ bool hot_ask(struct hot *hot, const struct hot_key *key)
 
 	pthread_mutex_lock(&shard->lock);
 	known = is_second_time(shard, hash);
+	if (known && shard->bytes + hot->max_bytes / 32 > hot->max_bytes)
+		known = shard->asked++ % ADMIT_ONE_OF == 0;
 	pthread_mutex_unlock(&shard->lock);
 	return known;
 }
@@ -227,11 +231,9 @@ struct hot_entry *hot_put(struct hot *hot, const struct hot_key *key, struct MHD
 	size_t n = 0;
 
 	pthread_mutex_lock(&shard->lock);
-	if (is_second_time(shard, hash)) {
-		n = make_room(hot, shard, need, gone);
-		if (shard->bytes + need <= hot->max_bytes)
-			entry = entry_new(key, response, bytes, removals);
-	}
+	n = make_room(hot, shard, need, gone);
+	if (shard->bytes + need <= hot->max_bytes)
+		entry = entry_new(key, response, bytes, removals);
 	if (entry) {
 		slot = choose(set_of(shard, hash), key);
 		gone[n++] = take_out(shard, slot);

@@ -43,11 +43,15 @@ void hot_free(struct hot *hot);
  */
 struct hot_entry *hot_get(struct hot *hot, const struct hot_key *key, uint32_t removals);
 
-/** hot_ask() - somebody asks. Was it asked for lately, so that hot_put() would keep it? */
+/**
+ * hot_ask() - somebody asks for what is not here. Is the answer to be kept? Only where it was asked
+ * for lately, and when there is no room, only now and then: what is asked for often comes in all
+ * the same, and what is not does not drive out, again and again, what is as good.
+ */
 bool hot_ask(struct hot *hot, const struct hot_key *key);
 
 /**
- * hot_put() - keep an answer that was just made, if its blob was asked for lately.
+ * hot_put() - keep an answer that was just made, since hot_ask() said so.
  * @response: taken over where the result is not NULL, and may not be changed any more.
  * @bytes: what it holds.
  * @removals: the store's count from before the blob was looked up.

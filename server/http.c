@@ -115,7 +115,7 @@ void http_on_completed(void *cls, struct MHD_Connection *connection, void **stat
 		request->status = connection_is_cut(request->entry) ? 408 : 499;
 	if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
 		request->answer_bytes = UINT64_MAX; /* how many went out nobody knows */
-	if (server->access_log)
+	if (server->access_log && log_shows(LOG_LEVEL_INFO))
 		log_access(request);
 	metrics_count_request(&(struct metrics_request){
 		.endpoint = request->route.endpoint,

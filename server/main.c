@@ -126,6 +126,7 @@ static int open_services(struct program *program, struct problem *problem)
 	if (!r && options->compress)
 		r = packer_new(services->store, &services->packer);
 	services->verified = verified_new();
+	services->linked = verified_new();
 	if (!r && options->hot) {
 		services->hot = hot_new(options->hot, HOT_BLOB_MAX);
 		services->mapped = hot_new(options->hot / 2, HOT_MAPPED_MAX);
@@ -163,6 +164,7 @@ static void close_services(struct program *program)
 	hot_free(services->hot);
 	hot_free(services->mapped);
 	verified_free(services->verified);
+	verified_free(services->linked);
 	index_close(services->index, in_step);
 	store_close(services->store);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which files of the store were hashed since the start and had their digest, so that small content
- * is hashed before it is sent for the first time and not each time. Bounded: some are forgotten,
- * and hashed again. A file that was written to since, or replaced, is another one.
+ * What was looked at since the start and was as it should be, so that it is not looked at each
+ * time: files of the store that have their digest, links that repositories have. Bounded: some are
+ * forgotten, and looked at again. A file that was written to since, or replaced, is another one.
  *
  * Context: any thread, never blocks.
  */
@@ -16,6 +16,6 @@ struct verified;
 struct verified *verified_new(void) must_check;
 void verified_free(struct verified *verified);
 
-/** verified_has(), verified_add() - @version: of the file, see struct blob. */
+/** verified_has(), verified_add() - @version: of the file, see struct blob, or whatever else. */
 bool verified_has(const struct verified *verified, const struct digest *digest, uint64_t version);
 void verified_add(struct verified *verified, const struct digest *digest, uint64_t version);

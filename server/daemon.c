@@ -5,12 +5,14 @@
  */
 #include "server/http_internal.h"
 
+#include <limits.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 
 #include "lib/log.h"
+#include "server/acceptor.h"
 #include "server/connections.h"
 #include "server/listen.h"
 #include "server/monitor.h"
@@ -21,6 +23,8 @@ enum {
 	/* Of a connection: half of it for input. 64 KiB is the most a slow client may cost. */
 	CONNECTION_MEMORY = 64 * 1024,
 	MONITOR_CONNECTIONS = 64,
+	/* The acceptor counts: a thread of the library that reaches its limit waits for itself. */
+	UNREACHED_LIMIT = INT_MAX,
 	DRAIN_POLL_MS = 10,
 };
 
@@ -83,8 +87,7 @@ static int start_daemon(struct http_daemon *daemon, const struct http_options *o
 	uint64_t welcome = daemon->is_monitor ? MONITOR_CONNECTIONS : server->limit;
 	uint64_t limit = welcome + welcome / 8 + n;
 	struct MHD_OptionItem items[] = {
-		{ MHD_OPTION_LISTEN_SOCKET, daemon->listen_fd, NULL },
-		{ MHD_OPTION_CONNECTION_LIMIT, (intptr_t)limit, NULL },
+		{ MHD_OPTION_CONNECTION_LIMIT, UNREACHED_LIMIT, NULL },
 		{ MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)options->idle_timeout_s, NULL },
 		{ MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, NULL },
 		{ STRICT, NULL },
@@ -106,7 +109,8 @@ static int start_daemon(struct http_daemon *daemon, const struct http_options *o
 		tls_use(tls);
 	daemon->handle = MHD_start_daemon(
 		MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME |
-			MHD_USE_TURBO | MHD_USE_ERROR_LOG | (tls ? (unsigned int)MHD_USE_TLS : 0),
+			MHD_USE_TURBO | MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET |
+			(tls ? (unsigned int)MHD_USE_TLS : 0),
 		0, NULL, NULL, http_on_request, daemon, MHD_OPTION_EXTERNAL_LOGGER, on_library_log,
 		NULL, MHD_OPTION_URI_LOG_CALLBACK, http_on_target, daemon,
 		MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, daemon,
@@ -115,8 +119,8 @@ static int start_daemon(struct http_daemon *daemon, const struct http_options *o
 		MHD_OPTION_END);
 	if (!daemon->handle)
 		return errno ? -errno : -EIO;
-	daemon->listen_fd = -1;
-	return 0;
+	return acceptor_new(steal_fd(&daemon->listen_fd), daemon->handle, (unsigned int)limit,
+			    &daemon->acceptor);
 }
 
 static int prepare(struct http_daemon *daemon, struct server *server, const char *listen,
@@ -163,16 +167,19 @@ static int start(struct server *server, const struct http_options *options, stru
 	return r;
 }
 
+static void stop_daemon(struct http_daemon *daemon)
+{
+	acceptor_free(daemon->acceptor);
+	if (daemon->handle)
+		MHD_stop_daemon(daemon->handle);
+	if (daemon->listen_fd >= 0)
+		close(daemon->listen_fd);
+}
+
 static void free_server(struct server *server)
 {
-	if (server->registry.handle)
-		MHD_stop_daemon(server->registry.handle);
-	if (server->monitor.handle)
-		MHD_stop_daemon(server->monitor.handle);
-	if (server->registry.listen_fd >= 0)
-		close(server->registry.listen_fd);
-	if (server->monitor.listen_fd >= 0)
-		close(server->monitor.listen_fd);
+	stop_daemon(&server->registry);
+	stop_daemon(&server->monitor);
 	workers_free(server->workers);
 	connections_free(server->registry.connections);
 	connections_free(server->monitor.connections);
@@ -236,38 +243,13 @@ static void nap(void)
 	nanosleep(&pause, NULL);
 }
 
-/* Who was let in by the kernel but not yet by us is served, too. */
-static void accept_the_last(struct http_daemon *daemon, int listen_fd)
-{
-	for (;;) {
-		struct sockaddr_storage address;
-		socklen_t len = sizeof(address);
-		int fd = accept4(listen_fd, (struct sockaddr *)&address, &len,
-				 SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-		if (fd < 0)
-			return;
-		/* It owns the socket from now on, whether it takes it or not. */
-		if (MHD_add_connection(daemon->handle, fd, (struct sockaddr *)&address, len) !=
-		    MHD_YES)
-			log_debug("a last connection was not taken");
-	}
-}
-
 void server_stop(struct server *server, int64_t drain_ms)
 {
 	int64_t until = now_ms() + drain_ms;
-	MHD_socket fd;
 
 	server->draining = true;
 	server->services->draining = true;
-	fd = MHD_quiesce_daemon(server->registry.handle);
-	if (fd != MHD_INVALID_SOCKET) {
-		accept_the_last(&server->registry, fd);
-		/* Refuses from now on; closed when no thread can use it any more. */
-		shutdown(fd, SHUT_RD);
-		server->registry.listen_fd = fd;
-	}
+	acceptor_free(steal_ptr(server->registry.acceptor));
 	while (connections_drain(server->registry.connections) && now_ms() < until)
 		nap();
 	/* A suspended connection would be an error now: let the workers end their jobs. */

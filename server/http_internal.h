@@ -11,7 +11,8 @@ struct http_daemon {
 	struct MHD_Daemon *handle; /* NULL: not in use */
 	bool is_monitor;	   /* for /metrics and the like only */
 	struct connections *connections;
-	int listen_fd; /* -1 while the library has it */
+	int listen_fd;		   /* -1 while the acceptor has it */
+	struct acceptor *acceptor; /* owned */
 	char address[ADDRESS_TEXT_SIZE];
 };
 

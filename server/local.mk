@@ -2,6 +2,7 @@
 noinst_LIBRARIES += %D%/libserver.a
 
 %C%_libserver_a_SOURCES = \
+	%D%/acceptor.c %D%/acceptor.h \
 	%D%/admin.c %D%/admin.h \
 	%D%/admin_request.c %D%/admin_request.h \
 	%D%/admin_run.c %D%/admin_run.h \

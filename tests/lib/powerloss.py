@@ -334,8 +334,9 @@ def start_from(disk, program, directory, known):
     try:
         server.start()
         yield from check_server(server, known)
-        if server.stop() != 0:
-            yield "the server does not end in good order"
+        status = server.stop()
+        if status != 0:
+            yield f"the server does not end in good order: {status}, {server.log_text()[-300:]}"
     except RuntimeError as error:
         yield f"{error}: {server.log_text()[-300:]}"
     finally:

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Owns the listening socket and the thread that accepts. */
+#include "server/acceptor.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/filter.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include "lib/log.h"
+
+enum { RETRY_MS = 10 };
+
+/*
+ * Drops what begins a connection; whatever else comes to the listening socket belongs to one
+ * that has begun. The code sees the TCP header; byte 13 is its flags.
+ */
+static const struct sock_filter no_new[] = {
+	BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
+	BPF_STMT(BPF_ALU | BPF_AND | BPF_K, TH_SYN | TH_ACK),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, TH_SYN, 0, 1),
+	BPF_STMT(BPF_RET | BPF_K, 0),
+	BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+};
+
+struct acceptor {
+	struct MHD_Daemon *daemon; /* borrowed */
+	unsigned int max;
+	int fd_max; /* from here on descriptors are kept for files */
+	int listen_fd;
+	int stop_fd; /* readable: take who waits, and end */
+	pthread_t thread;
+};
+
+static bool is_full(const struct acceptor *acceptor)
+{
+	const union MHD_DaemonInfo *info =
+		MHD_get_daemon_info(acceptor->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+
+	return info && info->num_connections >= acceptor->max;
+}
+
+/* Return: 0; -EAGAIN: nobody waits; other: not now. */
+static int accept_one(struct acceptor *acceptor)
+{
+	struct sockaddr_storage address;
+	socklen_t len = sizeof(address);
+	int fd = accept4(acceptor->listen_fd, (struct sockaddr *)&address, &len,
+			 SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0)
+		return -errno;
+	/* The daemon owns the socket from now on, whether it takes it or not. */
+	if (MHD_add_connection(acceptor->daemon, fd, (struct sockaddr *)&address, len) != MHD_YES)
+		log_debug("a connection was not taken");
+	return fd < acceptor->fd_max ? 0 : -EMFILE;
+}
+
+/* A connection that was reset while it waited is the next one's turn, not an error. */
+static bool is_passing(int r)
+{
+	return r == -EINTR || r == -ECONNABORTED || r == -EPROTO;
+}
+
+/* Return: false when it must try again later, by itself. */
+static bool accept_all(struct acceptor *acceptor)
+{
+	int r;
+
+	do {
+		if (is_full(acceptor))
+			return false;
+		r = accept_one(acceptor);
+	} while (!r || is_passing(r));
+	if (r == -EAGAIN)
+		return true;
+	log_debug("accept: %s", strerror(-r));
+	return false;
+}
+
+/*
+ * A connection that the kernel makes after we have looked for the last time, and before the
+ * socket is closed, would be reset. A client whose SYN is lost tries again.
+ */
+static void stop_new(struct acceptor *acceptor)
+{
+	struct sock_fprog program = {
+		.len = ARRAY_SIZE(no_new),
+		.filter = (struct sock_filter *)(uintptr_t)no_new,
+	};
+
+	if (setsockopt(acceptor->listen_fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
+		       sizeof(program)))
+		log_debug("connections that come now may be reset: %s", strerror(errno));
+}
+
+static void *acceptor_main(void *argument)
+{
+	struct acceptor *acceptor = argument;
+	bool again = false, stop;
+
+	do {
+		/* Where it must try again the socket stays readable: wait for the time only. */
+		struct pollfd fds[] = {
+			{ .fd = acceptor->stop_fd, .events = POLLIN },
+			{ .fd = again ? -1 : acceptor->listen_fd, .events = POLLIN },
+		};
+
+		stop = poll(fds, ARRAY_SIZE(fds), again ? RETRY_MS : -1) > 0 && fds[0].revents;
+		if (stop)
+			stop_new(acceptor);
+		again = !accept_all(acceptor);
+	} while (!stop);
+	return NULL;
+}
+
+static int fd_max(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur > INT_MAX)
+		return INT_MAX;
+	return (int)(limit.rlim_cur - limit.rlim_cur / 16);
+}
+
+static void close_acceptor(struct acceptor *acceptor)
+{
+	close(acceptor->listen_fd);
+	if (acceptor->stop_fd >= 0)
+		close(acceptor->stop_fd);
+	free(acceptor);
+}
+
+int acceptor_new(int listen_fd, struct MHD_Daemon *daemon, unsigned int max, struct acceptor **out)
+{
+	struct acceptor *acceptor = malloc(sizeof(*acceptor));
+	int r;
+
+	if (!acceptor) {
+		close(listen_fd);
+		return -ENOMEM;
+	}
+	*acceptor = (struct acceptor){
+		.daemon = daemon,
+		.max = max,
+		.fd_max = fd_max(),
+		.listen_fd = listen_fd,
+		.stop_fd = eventfd(0, EFD_CLOEXEC),
+	};
+	r = acceptor->stop_fd < 0
+		    ? errno
+		    : pthread_create(&acceptor->thread, NULL, acceptor_main, acceptor);
+	if (r) {
+		close_acceptor(acceptor);
+		return -r;
+	}
+	*out = acceptor;
+	return 0;
+}
+
+void acceptor_free(struct acceptor *acceptor)
+{
+	if (!acceptor)
+		return;
+	if (eventfd_write(acceptor->stop_fd, 1))
+		log_error("the acceptor cannot be told to stop: %s", strerror(errno));
+	pthread_join(acceptor->thread, NULL);
+	close_acceptor(acceptor);
+}

@@ -5,12 +5,12 @@
  */
 #include "server/collector.h"
 
-#include <pthread.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 
 #include "lib/log.h"
+#include "server/background.h"
 #include "server/quota.h"
 
 enum { NICE = 10, STEP_MIN_S = 2 /* both clocks are read in whole seconds */ };
@@ -19,11 +19,8 @@ struct collector {
 	struct store *store; /* borrowed */
 	struct index *index; /* borrowed */
 	struct collector_options options;
-	pthread_t thread;
-	atomic_bool stop;
 	pthread_mutex_t running; /* held during a collection */
-	pthread_mutex_t lock;
-	pthread_cond_t wake;
+	struct background background;
 	bool recount;	       /* under lock */
 	int64_t offset_s;      /* wall clock less monotonic; under running */
 	int64_t not_before_ms; /* monotonic; under running */
@@ -64,7 +61,7 @@ int collector_run(struct collector *collector, const struct gc_options *options,
 	int r;
 
 	pthread_mutex_lock(&collector->running);
-	if (collector->stop)
+	if (collector->background.stop)
 		r = problem_set(problem, -ECANCELED, "gc: the server is stopping");
 	else if (store_is_read_only(collector->store))
 		r = problem_set(problem, -EROFS, "gc: the store is read-only: %s",
@@ -88,7 +85,7 @@ int collector_run(struct collector *collector, const struct gc_options *options,
 /* What the quotas' sums may have too much, for what went while they were counted. */
 static void count(struct collector *collector)
 {
-	int r = quotas_count(collector->store->quotas, &collector->stop);
+	int r = quotas_count(collector->store->quotas, &collector->background.stop);
 
 	if (r && r != -ECANCELED)
 		log_error("quotas: what the repositories have cannot be counted: %s", strerror(-r));
@@ -96,41 +93,38 @@ static void count(struct collector *collector)
 
 static bool wait_interval(struct collector *collector)
 {
-	struct timespec until;
+	int64_t interval_ms = (int64_t)collector->options.interval_s * 1000;
+	int64_t end = interval_ms ? now_ms() + interval_ms : -1;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (time_t)collector->options.interval_s;
-	pthread_mutex_lock(&collector->lock);
-	while (!collector->stop) {
+	pthread_mutex_lock(&collector->background.lock);
+	while (!collector->background.stop) {
 		if (collector->recount) {
 			collector->recount = false;
-			pthread_mutex_unlock(&collector->lock);
+			pthread_mutex_unlock(&collector->background.lock);
 			count(collector);
-			pthread_mutex_lock(&collector->lock);
+			pthread_mutex_lock(&collector->background.lock);
 			continue;
 		}
-		if (!collector->options.interval_s)
-			pthread_cond_wait(&collector->wake, &collector->lock);
-		else if (pthread_cond_timedwait(&collector->wake, &collector->lock, &until))
+		if (!background_wait(&collector->background, end))
 			break;
 	}
-	pthread_mutex_unlock(&collector->lock);
-	return !collector->stop;
+	pthread_mutex_unlock(&collector->background.lock);
+	return !collector->background.stop;
 }
 
 void collector_recount(struct collector *collector)
 {
-	pthread_mutex_lock(&collector->lock);
+	pthread_mutex_lock(&collector->background.lock);
 	collector->recount = true;
-	pthread_cond_signal(&collector->wake);
-	pthread_mutex_unlock(&collector->lock);
+	background_wake(&collector->background);
+	pthread_mutex_unlock(&collector->background.lock);
 }
 
 static void *collector_main(void *argument)
 {
 	struct collector *collector = argument;
 	const struct gc_options options = { .untagged_s = collector->options.untagged_s,
-					    .stop = &collector->stop };
+					    .stop = &collector->background.stop };
 
 	/* Not SCHED_IDLE: it takes locks that requests wait for. */
 	(void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
@@ -151,7 +145,6 @@ int collector_new(struct store *store, struct index *index, const struct collect
 		  struct collector **out)
 {
 	struct collector *collector = calloc(1, sizeof(*collector));
-	pthread_condattr_t attr;
 	int r;
 
 	if (!collector)
@@ -161,18 +154,11 @@ int collector_new(struct store *store, struct index *index, const struct collect
 	collector->options = *options;
 	collector->offset_s = store_now() - now_ms() / 1000;
 	pthread_mutex_init(&collector->running, NULL);
-	pthread_mutex_init(&collector->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&collector->wake, &attr);
-	pthread_condattr_destroy(&attr);
-	r = pthread_create(&collector->thread, NULL, collector_main, collector);
+	r = background_start(&collector->background, collector_main, collector);
 	if (r) {
-		pthread_cond_destroy(&collector->wake);
-		pthread_mutex_destroy(&collector->lock);
 		pthread_mutex_destroy(&collector->running);
 		free(collector);
-		return -r;
+		return r;
 	}
 	*out = collector;
 	return 0;
@@ -182,13 +168,7 @@ void collector_free(struct collector *collector)
 {
 	if (!collector)
 		return;
-	pthread_mutex_lock(&collector->lock);
-	collector->stop = true;
-	pthread_cond_signal(&collector->wake);
-	pthread_mutex_unlock(&collector->lock);
-	pthread_join(collector->thread, NULL);
-	pthread_cond_destroy(&collector->wake);
-	pthread_mutex_destroy(&collector->lock);
+	background_stop(&collector->background);
 	pthread_mutex_destroy(&collector->running);
 	free(collector);
 }

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "server/background.h"
 #include "server/connections.h"
 
 enum {
@@ -52,11 +53,8 @@ struct connections {
 	atomic_uint_least64_t cuts[CUT_REASONS], refused;
 	/* struct connection_limits, each by itself: they change while others read them. */
 	atomic_uint_least64_t total, per_address, header_timeout_s, min_rate, rate_window_s;
-	pthread_t thread;
-	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	bool stop; /* under lock */
-	bool full; /* under lock: make room now */
+	struct background watchdog;
+	bool full; /* under the watchdog's lock: make room now */
 };
 
 /** watchdog_start(), watchdog_stop() - the thread. */

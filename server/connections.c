@@ -117,10 +117,10 @@ bool connections_is_near_limit(struct connections *connections)
 
 static void wake_watchdog(struct connections *connections)
 {
-	pthread_mutex_lock(&connections->lock);
+	pthread_mutex_lock(&connections->watchdog.lock);
 	connections->full = true;
-	pthread_cond_signal(&connections->wake);
-	pthread_mutex_unlock(&connections->lock);
+	background_wake(&connections->watchdog);
+	pthread_mutex_unlock(&connections->watchdog.lock);
 }
 
 static struct connection *add(struct connections *connections, struct MHD_Connection *handle)

@@ -40,14 +40,31 @@ static int64_t now_us(void)
 	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
+/* One allocation for all that each request needs: there are many of them, and most are small. */
+static struct request *new_request(const char *target)
+{
+	size_t len = strlen(target), kept = len > TARGET_MAX ? TARGET_MAX : len;
+	struct request *request = malloc(sizeof(*request) + 2 * (kept + 1));
+
+	if (!request)
+		return NULL;
+	memset(request, 0, offsetof(struct request, route) + offsetof(struct route, query));
+	request->is_too_long = len > kept;
+	request->target = (char *)(request + 1);
+	request->parsed = request->target + kept + 1;
+	memcpy(request->target, target, kept);
+	request->target[kept] = '\0';
+	memcpy(request->parsed, request->target, kept + 1);
+	return request;
+}
+
 /* Called when the request line is there. What it returns is *state of on_request(). */
 void *http_on_target(void *cls, const char *target, struct MHD_Connection *connection)
 {
 	struct http_daemon *daemon = cls;
 	struct server *server = daemon->server;
-	struct request *request;
+	struct request *request = new_request(target);
 
-	request = calloc(1, sizeof(*request));
 	if (!request)
 		return NULL;
 	request->server = server;
@@ -57,15 +74,6 @@ void *http_on_target(void *cls, const char *target, struct MHD_Connection *conne
 	request->entry = connections_find(connection);
 	request->start_us = now_us();
 	request->method_name = "?";
-	request->is_too_long = strlen(target) > TARGET_MAX;
-	request->target = strndup(target, TARGET_MAX);
-	request->parsed = strndup(target, TARGET_MAX);
-	if (!request->target || !request->parsed) {
-		free(request->target);
-		free(request->parsed);
-		free(request);
-		return NULL;
-	}
 	return request;
 }
 
@@ -137,8 +145,6 @@ void http_on_completed(void *cls, struct MHD_Connection *connection, void **stat
 		MHD_destroy_response(request->response);
 	hot_entry_unref(request->hot);
 	free(request->text);
-	free(request->target);
-	free(request->parsed);
 	free(request);
 }
 

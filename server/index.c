@@ -273,12 +273,9 @@ static int list_rows(struct index *index, MDB_cursor *cursor, enum index_table t
 	return r && r != MDB_NOTFOUND ? index_error(index, r) : 0;
 }
 
-/* @value: NULL: any. */
-static int look_up(struct index *index, enum index_table table, const struct index_key *key,
-		   const char *value, size_t len)
+/* Return: 0: end with end_read(); -EUCLEAN: there is no index now; or negative errno. */
+static int begin_read(struct index *index, MDB_txn **txn)
 {
-	MDB_val k = { .mv_size = key->len, .mv_data = (void *)(uintptr_t)key->bytes }, v;
-	MDB_txn *txn;
 	int r;
 
 	pthread_rwlock_rdlock(&index->map_lock);
@@ -286,15 +283,35 @@ static int look_up(struct index *index, enum index_table table, const struct ind
 		pthread_rwlock_unlock(&index->map_lock);
 		return -EUCLEAN;
 	}
-	r = mdb_txn_begin(index->env, NULL, MDB_RDONLY, &txn);
-	if (!r) {
-		r = mdb_get(txn, index->tables[table], &k, &v);
-		if (!r && value && (v.mv_size != len || memcmp(v.mv_data, value, len) != 0))
-			r = MDB_NOTFOUND;
-		mdb_txn_abort(txn);
+	r = mdb_txn_begin(index->env, NULL, MDB_RDONLY, txn);
+	if (r) {
+		r = index_error(index, r);
+		pthread_rwlock_unlock(&index->map_lock);
 	}
-	r = !r ? 1 : r == MDB_NOTFOUND ? 0 : index_error(index, r);
+	return r;
+}
+
+static void end_read(struct index *index, MDB_txn *txn)
+{
+	mdb_txn_abort(txn);
 	pthread_rwlock_unlock(&index->map_lock);
+}
+
+/* @value: NULL: any. */
+static int look_up(struct index *index, enum index_table table, const struct index_key *key,
+		   const char *value, size_t len)
+{
+	MDB_val k = { .mv_size = key->len, .mv_data = (void *)(uintptr_t)key->bytes }, v;
+	MDB_txn *txn;
+	int r = begin_read(index, &txn);
+
+	if (r)
+		return r;
+	r = mdb_get(txn, index->tables[table], &k, &v);
+	if (!r && value && (v.mv_size != len || memcmp(v.mv_data, value, len) != 0))
+		r = MDB_NOTFOUND;
+	r = !r ? 1 : r == MDB_NOTFOUND ? 0 : index_error(index, r);
+	end_read(index, txn);
 	return r;
 }
 
@@ -331,25 +348,16 @@ int index_list(struct index *index, enum index_table table, const char *reposito
 	r = after ? make_start(&start, table, after) : 0;
 	if (r)
 		return r;
-	pthread_rwlock_rdlock(&index->map_lock);
-	if (!index->env || index->damaged) {
-		pthread_rwlock_unlock(&index->map_lock);
-		return -EUCLEAN;
-	}
-	r = mdb_txn_begin(index->env, NULL, MDB_RDONLY, &txn);
+	r = begin_read(index, &txn);
+	if (r)
+		return r;
+	r = mdb_cursor_open(txn, index->tables[table], &cursor);
 	if (!r) {
-		r = mdb_cursor_open(txn, index->tables[table], &cursor);
-		if (!r) {
-			r = list_rows(index, cursor, table, &prefix, &start, after != NULL, visit,
-				      context);
-			mdb_cursor_close(cursor);
-		} else {
-			r = index_error(index, r);
-		}
-		mdb_txn_abort(txn);
+		r = list_rows(index, cursor, table, &prefix, &start, after != NULL, visit, context);
+		mdb_cursor_close(cursor);
 	} else {
 		r = index_error(index, r);
 	}
-	pthread_rwlock_unlock(&index->map_lock);
+	end_read(index, txn);
 	return r;
 }

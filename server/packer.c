@@ -12,15 +12,13 @@
 #include <time.h>
 
 #include "lib/log.h"
+#include "server/background.h"
 
 enum { NICE = 10, RETRY_S = 600 };
 
 struct packer {
 	struct store *store; /* borrowed */
-	pthread_t thread;
-	atomic_bool stop;
-	pthread_mutex_t lock;
-	pthread_cond_t wake;
+	struct background background;
 	bool scan;			       /* under lock: walk over the store */
 	bool busy;			       /* under lock */
 	bool is_full;			       /* this thread only: something had no room */
@@ -31,7 +29,7 @@ struct packer {
 static void pack(struct packer *packer, const struct digest *digest)
 {
 	char text[DIGEST_TEXT_SIZE];
-	int r = store_pack_blob(packer->store, digest, &packer->stop);
+	int r = store_pack_blob(packer->store, digest, &packer->background.stop);
 
 	if (r == -EBADMSG)
 		r = store_distrust_blob(packer->store, digest); /* or was it our own copy? */
@@ -54,7 +52,7 @@ static int visit(void *context, const struct blob_entry *entry)
 {
 	struct packer *packer = context;
 
-	if (packer->stop)
+	if (packer->background.stop)
 		return -ECANCELED;
 	if (!entry->is_final)
 		pack(packer, &entry->digest);
@@ -73,17 +71,13 @@ static void scan(struct packer *packer)
 /* Under the lock. Return: false: it is to end. */
 static bool wait_for_work(struct packer *packer)
 {
-	struct timespec until;
+	int64_t retry_ms = now_ms() + RETRY_S * 1000;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += RETRY_S;
-	while (!packer->stop && !packer->n && !packer->scan) {
-		if (!packer->is_full)
-			pthread_cond_wait(&packer->wake, &packer->lock);
-		else if (pthread_cond_timedwait(&packer->wake, &packer->lock, &until))
+	while (!packer->background.stop && !packer->n && !packer->scan) {
+		if (!background_wait(&packer->background, packer->is_full ? retry_ms : -1))
 			packer->scan = true;
 	}
-	return !packer->stop;
+	return !packer->background.stop;
 }
 
 static void *packer_main(void *argument)
@@ -98,7 +92,7 @@ static void *packer_main(void *argument)
 	if (pthread_setschedparam(pthread_self(), SCHED_BATCH, &param) ||
 	    setpriority(PRIO_PROCESS, (id_t)gettid(), NICE))
 		log_debug("packing runs at the priority of everything else");
-	pthread_mutex_lock(&packer->lock);
+	pthread_mutex_lock(&packer->background.lock);
 	for (;;) {
 		struct digest digest;
 		bool walk;
@@ -115,38 +109,30 @@ static void *packer_main(void *argument)
 			packer->first = (packer->first + 1) % PACKER_QUEUE_MAX;
 			packer->n--;
 		}
-		pthread_mutex_unlock(&packer->lock);
+		pthread_mutex_unlock(&packer->background.lock);
 		if (walk)
 			scan(packer);
 		else
 			pack(packer, &digest);
-		pthread_mutex_lock(&packer->lock);
+		pthread_mutex_lock(&packer->background.lock);
 	}
-	pthread_mutex_unlock(&packer->lock);
+	pthread_mutex_unlock(&packer->background.lock);
 	return NULL;
 }
 
 int packer_new(struct store *store, struct packer **out)
 {
 	struct packer *packer = calloc(1, sizeof(*packer));
-	pthread_condattr_t attr;
 	int r;
 
 	if (!packer)
 		return -ENOMEM;
 	packer->store = store;
 	packer->scan = true; /* what an earlier run left */
-	pthread_mutex_init(&packer->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&packer->wake, &attr);
-	pthread_condattr_destroy(&attr);
-	r = pthread_create(&packer->thread, NULL, packer_main, packer);
+	r = background_start(&packer->background, packer_main, packer);
 	if (r) {
-		pthread_cond_destroy(&packer->wake);
-		pthread_mutex_destroy(&packer->lock);
 		free(packer);
-		return -r;
+		return r;
 	}
 	*out = packer;
 	return 0;
@@ -156,13 +142,7 @@ void packer_free(struct packer *packer)
 {
 	if (!packer)
 		return;
-	pthread_mutex_lock(&packer->lock);
-	packer->stop = true;
-	pthread_cond_signal(&packer->wake);
-	pthread_mutex_unlock(&packer->lock);
-	pthread_join(packer->thread, NULL);
-	pthread_cond_destroy(&packer->wake);
-	pthread_mutex_destroy(&packer->lock);
+	background_stop(&packer->background);
 	free(packer);
 }
 
@@ -170,15 +150,15 @@ void packer_submit(struct packer *packer, const struct digest *digest)
 {
 	if (!packer)
 		return;
-	pthread_mutex_lock(&packer->lock);
+	pthread_mutex_lock(&packer->background.lock);
 	if (packer->n == PACKER_QUEUE_MAX) {
 		packer->scan = true;
 	} else {
 		packer->queue[(packer->first + packer->n) % PACKER_QUEUE_MAX] = *digest;
 		packer->n++;
 	}
-	pthread_cond_signal(&packer->wake);
-	pthread_mutex_unlock(&packer->lock);
+	background_wake(&packer->background);
+	pthread_mutex_unlock(&packer->background.lock);
 }
 
 unsigned int packer_backlog(struct packer *packer)
@@ -187,8 +167,8 @@ unsigned int packer_backlog(struct packer *packer)
 
 	if (!packer)
 		return 0;
-	pthread_mutex_lock(&packer->lock);
+	pthread_mutex_lock(&packer->background.lock);
 	n = packer->n + packer->busy + packer->scan;
-	pthread_mutex_unlock(&packer->lock);
+	pthread_mutex_unlock(&packer->background.lock);
 	return n;
 }

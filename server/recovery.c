@@ -5,11 +5,11 @@
  */
 #include "server/recovery.h"
 
-#include <pthread.h>
 #include <string.h>
 #include <time.h>
 
 #include "lib/log.h"
+#include "server/background.h"
 #include "server/index_rebuild.h"
 
 enum { LOOK_S = 1, WAIT_MAX_S = 30 };
@@ -17,10 +17,7 @@ enum { LOOK_S = 1, WAIT_MAX_S = 30 };
 struct recovery {
 	struct store *store; /* borrowed */
 	struct index *index; /* borrowed */
-	pthread_t thread;
-	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	atomic_bool stop;
+	struct background background;
 	bool rebuild; /* this thread only: files and index must be compared */
 	atomic_bool in_step;
 };
@@ -36,7 +33,7 @@ static int mend_index(struct recovery *recovery)
 	recovery->in_step = false;
 	r = index_repair(recovery->index);
 	if (!r)
-		r = index_rebuild(recovery->index, recovery->store, &recovery->stop);
+		r = index_rebuild(recovery->index, recovery->store, &recovery->background.stop);
 	if (r == -ECANCELED)
 		return 0;
 	if (r) {
@@ -57,21 +54,14 @@ static void *recovery_main(void *argument)
 {
 	struct recovery *recovery = argument;
 	unsigned int wait_s = LOOK_S;
-	struct timespec until;
 
-	while (!recovery->stop) {
+	while (!recovery->background.stop) {
 		int r = mend_store(recovery);
 
 		if (!r)
 			r = mend_index(recovery);
 		wait_s = !r ? LOOK_S : wait_s < WAIT_MAX_S / 2 ? wait_s * 2 : WAIT_MAX_S;
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_sec += wait_s;
-		pthread_mutex_lock(&recovery->lock);
-		while (!recovery->stop &&
-		       !pthread_cond_timedwait(&recovery->wake, &recovery->lock, &until))
-			;
-		pthread_mutex_unlock(&recovery->lock);
+		background_sleep(&recovery->background, wait_s * INT64_C(1000));
 	}
 	return NULL;
 }
@@ -80,7 +70,6 @@ int recovery_new(struct store *store, struct index *index, enum index_state stat
 		 struct recovery **out)
 {
 	struct recovery *recovery = calloc(1, sizeof(*recovery));
-	pthread_condattr_t attr;
 	int r;
 
 	if (!recovery)
@@ -91,17 +80,10 @@ int recovery_new(struct store *store, struct index *index, enum index_state stat
 	recovery->in_step = state == INDEX_CLEAN;
 	if (state != INDEX_EMPTY)
 		index_set_ready(index, index_failures(index));
-	pthread_mutex_init(&recovery->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&recovery->wake, &attr);
-	pthread_condattr_destroy(&attr);
-	r = pthread_create(&recovery->thread, NULL, recovery_main, recovery);
+	r = background_start(&recovery->background, recovery_main, recovery);
 	if (r) {
-		pthread_cond_destroy(&recovery->wake);
-		pthread_mutex_destroy(&recovery->lock);
 		free(recovery);
-		return -r;
+		return r;
 	}
 	*out = recovery;
 	return 0;
@@ -113,14 +95,8 @@ bool recovery_free(struct recovery *recovery)
 
 	if (!recovery)
 		return false;
-	pthread_mutex_lock(&recovery->lock);
-	recovery->stop = true;
-	pthread_cond_signal(&recovery->wake);
-	pthread_mutex_unlock(&recovery->lock);
-	pthread_join(recovery->thread, NULL);
+	background_stop(&recovery->background);
 	in_step = recovery->in_step;
-	pthread_cond_destroy(&recovery->wake);
-	pthread_mutex_destroy(&recovery->lock);
 	free(recovery);
 	return in_step;
 }

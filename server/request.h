@@ -112,12 +112,11 @@ struct request {
 	struct services *services;	   /* borrowed */
 	struct MHD_Connection *connection; /* borrowed */
 	struct connection *entry;	   /* borrowed: of the table of connections; may be NULL */
-	char *target;			   /* owned: as it came, for the log */
-	char *parsed;			   /* owned: route points into it */
-	struct route route;
-	bool on_monitor;  /* came to the address for metrics and health */
-	bool is_routed;	  /* the route is one */
-	bool is_too_long; /* the target, and cut */
+	char *target;			   /* behind this struct: as it came, for the log */
+	char *parsed;			   /* behind it, too: route points into it */
+	bool on_monitor;		   /* came to the address for metrics and health */
+	bool is_routed;			   /* the route is one */
+	bool is_too_long;		   /* the target, and cut */
 	enum method method;
 	const char *method_name;
 	const struct operation *operation; /* NULL: none fits */
@@ -151,6 +150,7 @@ struct request {
 	unsigned int status;
 	uint64_t answer_bytes; /* for the log; UINT64_MAX: not known */
 	int64_t start_us;
+	struct route route; /* last: most of it is not cleared */
 };
 
 /** request_header() - value of a request header, or NULL. Loop thread. */

@@ -3,12 +3,12 @@
 #include "server/scrub.h"
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 
 #include "lib/log.h"
+#include "server/background.h"
 #include "server/fsck.h"
 
 enum {
@@ -25,10 +25,7 @@ struct scrub {
 	unsigned int shard; /* that is next; 0: no walk is running */
 	int64_t saved_ms;
 	atomic_uint_least64_t n_blobs, n_bad;
-	atomic_bool stop;
-	pthread_t thread;
-	pthread_mutex_t lock;
-	pthread_cond_t wake; /* stop was set */
+	struct background background;
 };
 
 static void save(struct scrub *scrub)
@@ -64,21 +61,13 @@ static void load(struct scrub *scrub)
 
 static bool wait_s(struct scrub *scrub, int64_t seconds)
 {
-	struct timespec until;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (time_t)seconds;
-	pthread_mutex_lock(&scrub->lock);
-	while (!scrub->stop && !pthread_cond_timedwait(&scrub->wake, &scrub->lock, &until))
-		;
-	pthread_mutex_unlock(&scrub->lock);
-	return !scrub->stop;
+	return background_sleep(&scrub->background, seconds * 1000);
 }
 
 /* Return: false to end. */
 static bool wait_until_due(struct scrub *scrub)
 {
-	while (!scrub->stop) {
+	while (!scrub->background.stop) {
 		int64_t age_s = store_now() - scrub->end_s;
 		int64_t left_s = (int64_t)scrub->interval_s - age_s;
 
@@ -88,7 +77,7 @@ static bool wait_until_due(struct scrub *scrub)
 			break;
 		wait_s(scrub, left_s > 0 && left_s < LOOK_S ? left_s : LOOK_S);
 	}
-	return !scrub->stop;
+	return !scrub->background.stop;
 }
 
 static int found(void *context, const struct fsck_problem *problem)
@@ -114,7 +103,7 @@ static void walk_shard(struct scrub *scrub)
 	const struct fsck_options options = { .repair = true,
 					      .live = true,
 					      .rate = scrub->rate,
-					      .stop = &scrub->stop,
+					      .stop = &scrub->background.stop,
 					      .found = found,
 					      .progress = progress,
 					      .context = scrub };
@@ -156,7 +145,6 @@ static void *scrub_main(void *argument)
 int scrub_new(struct store *store, uint64_t interval_s, uint64_t rate, struct scrub **out)
 {
 	struct scrub *scrub = calloc(1, sizeof(*scrub));
-	pthread_condattr_t attr;
 	int r;
 
 	if (!scrub)
@@ -164,17 +152,10 @@ int scrub_new(struct store *store, uint64_t interval_s, uint64_t rate, struct sc
 	scrub->store = store;
 	scrub->interval_s = interval_s;
 	scrub->rate = rate;
-	pthread_mutex_init(&scrub->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&scrub->wake, &attr);
-	pthread_condattr_destroy(&attr);
-	r = pthread_create(&scrub->thread, NULL, scrub_main, scrub);
+	r = background_start(&scrub->background, scrub_main, scrub);
 	if (r) {
-		pthread_cond_destroy(&scrub->wake);
-		pthread_mutex_destroy(&scrub->lock);
 		free(scrub);
-		return -r;
+		return r;
 	}
 	*out = scrub;
 	return 0;
@@ -184,13 +165,7 @@ void scrub_free(struct scrub *scrub)
 {
 	if (!scrub)
 		return;
-	pthread_mutex_lock(&scrub->lock);
-	scrub->stop = true;
-	pthread_cond_signal(&scrub->wake);
-	pthread_mutex_unlock(&scrub->lock);
-	pthread_join(scrub->thread, NULL);
-	pthread_cond_destroy(&scrub->wake);
-	pthread_mutex_destroy(&scrub->lock);
+	background_stop(&scrub->background);
 	free(scrub);
 }
 

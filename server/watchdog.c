@@ -231,64 +231,44 @@ static void look_at_all(struct connections *connections, bool rules, bool full)
 		log_info("%u connections closed that were too slow or did nothing", look.n_cut);
 }
 
-static struct timespec at_ms(int64_t ms)
-{
-	return (struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
-}
-
 static void *watchdog_main(void *argument)
 {
 	struct connections *connections = argument;
 	int64_t next_rules = now_ms() + LOOK_MS, next_room = 0;
 
-	pthread_mutex_lock(&connections->lock);
-	while (!connections->stop) {
+	pthread_mutex_lock(&connections->watchdog.lock);
+	while (!connections->watchdog.stop) {
 		int64_t now = now_ms(), until = next_rules;
 		bool rules, full;
-		struct timespec ts;
 
 		if (connections->full && next_room < until)
 			until = next_room;
 		if (now < until) {
-			ts = at_ms(until);
-			pthread_cond_timedwait(&connections->wake, &connections->lock, &ts);
+			background_wait(&connections->watchdog, until);
 			continue;
 		}
 		rules = now >= next_rules;
 		full = connections->full || connections_is_near_limit(connections);
 		connections->full = false;
-		pthread_mutex_unlock(&connections->lock);
+		pthread_mutex_unlock(&connections->watchdog.lock);
 		look_at_all(connections, rules, full);
 		if (rules)
 			next_rules = now_ms() + LOOK_MS;
 		next_room = now_ms() + LOOK_FULL_MS;
 		full = connections_is_near_limit(connections);
-		pthread_mutex_lock(&connections->lock);
+		pthread_mutex_lock(&connections->watchdog.lock);
 		connections->full = connections->full || full;
 	}
-	pthread_mutex_unlock(&connections->lock);
+	pthread_mutex_unlock(&connections->watchdog.lock);
 	return NULL;
 }
 
 int watchdog_start(struct connections *connections)
 {
-	pthread_condattr_t attributes;
-
-	pthread_mutex_init(&connections->lock, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&connections->wake, &attributes);
-	pthread_condattr_destroy(&attributes);
-	return -pthread_create(&connections->thread, NULL, watchdog_main, connections);
+	return background_start(&connections->watchdog, watchdog_main, connections);
 }
 
 void watchdog_stop(struct connections *connections)
 {
-	pthread_mutex_lock(&connections->lock);
-	connections->stop = true;
-	pthread_cond_signal(&connections->wake);
-	pthread_mutex_unlock(&connections->lock);
-	pthread_join(connections->thread, NULL);
-	pthread_cond_destroy(&connections->wake);
-	pthread_mutex_destroy(&connections->lock);
+	background_stop(&connections->watchdog);
 }

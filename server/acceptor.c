@@ -3,6 +3,7 @@
 #include "server/acceptor.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/filter.h>
 #include <netinet/tcp.h>
@@ -16,7 +17,7 @@
 
 #include "lib/log.h"
 
-enum { RETRY_MS = 10 };
+enum { RETRY_MS = 10, LAST_MS = 50, LAST_MAX_MS = 1000 };
 
 /*
  * Drops what begins a connection; whatever else comes to the listening socket belongs to one
@@ -33,18 +34,30 @@ static const struct sock_filter no_new[] = {
 struct acceptor {
 	struct MHD_Daemon *daemon; /* borrowed */
 	unsigned int max;
-	int fd_max; /* from here on descriptors are kept for files */
+	int fd_max;   /* from here on descriptors are kept for files */
+	bool crowded; /* that was reached */
+	uint64_t n;   /* given to the daemon */
 	int listen_fd;
 	int stop_fd; /* readable: take who waits, and end */
 	pthread_t thread;
 };
 
-static bool is_full(const struct acceptor *acceptor)
+/* Which descriptor would the next connection have? */
+static bool is_crowded(const struct acceptor *acceptor)
+{
+	cleanup_close int fd = fcntl(acceptor->listen_fd, F_DUPFD_CLOEXEC, 0);
+
+	return fd < 0 || fd >= acceptor->fd_max;
+}
+
+static bool is_full(struct acceptor *acceptor)
 {
 	const union MHD_DaemonInfo *info =
 		MHD_get_daemon_info(acceptor->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
 
-	return info && info->num_connections >= acceptor->max;
+	if (acceptor->crowded)
+		acceptor->crowded = is_crowded(acceptor);
+	return acceptor->crowded || (info && info->num_connections >= acceptor->max);
 }
 
 /* Return: 0; -EAGAIN: nobody waits; other: not now. */
@@ -60,7 +73,10 @@ static int accept_one(struct acceptor *acceptor)
 	/* The daemon owns the socket from now on, whether it takes it or not. */
 	if (MHD_add_connection(acceptor->daemon, fd, (struct sockaddr *)&address, len) != MHD_YES)
 		log_debug("a connection was not taken");
-	return fd < acceptor->fd_max ? 0 : -EMFILE;
+	else
+		acceptor->n++;
+	acceptor->crowded = fd >= acceptor->fd_max;
+	return 0;
 }
 
 /* A connection that was reset while it waited is the next one's turn, not an error. */
@@ -69,13 +85,13 @@ static bool is_passing(int r)
 	return r == -EINTR || r == -ECONNABORTED || r == -EPROTO;
 }
 
-/* Return: false when it must try again later, by itself. */
-static bool accept_all(struct acceptor *acceptor)
+/* @last: at any price. Return: false when it must try again later, by itself. */
+static bool accept_all(struct acceptor *acceptor, bool last)
 {
 	int r;
 
 	do {
-		if (is_full(acceptor))
+		if (!last && is_full(acceptor))
 			return false;
 		r = accept_one(acceptor);
 	} while (!r || is_passing(r));
@@ -101,6 +117,17 @@ static void stop_new(struct acceptor *acceptor)
 		log_debug("connections that come now may be reset: %s", strerror(errno));
 }
 
+/* A connection may have begun, but not be in the queue yet: until none has come for a while. */
+static void accept_last(struct acceptor *acceptor)
+{
+	struct pollfd fd = { .fd = acceptor->listen_fd, .events = POLLIN };
+	int64_t until = now_ms() + LAST_MAX_MS;
+
+	stop_new(acceptor);
+	while (accept_all(acceptor, true) && now_ms() < until && poll(&fd, 1, LAST_MS) > 0)
+		;
+}
+
 static void *acceptor_main(void *argument)
 {
 	struct acceptor *acceptor = argument;
@@ -114,10 +141,9 @@ static void *acceptor_main(void *argument)
 		};
 
 		stop = poll(fds, ARRAY_SIZE(fds), again ? RETRY_MS : -1) > 0 && fds[0].revents;
-		if (stop)
-			stop_new(acceptor);
-		again = !accept_all(acceptor);
+		again = !stop && !accept_all(acceptor, false);
 	} while (!stop);
+	accept_last(acceptor);
 	return NULL;
 }
 
@@ -165,12 +191,16 @@ int acceptor_new(int listen_fd, struct MHD_Daemon *daemon, unsigned int max, str
 	return 0;
 }
 
-void acceptor_free(struct acceptor *acceptor)
+uint64_t acceptor_free(struct acceptor *acceptor)
 {
+	uint64_t n;
+
 	if (!acceptor)
-		return;
+		return 0;
 	if (eventfd_write(acceptor->stop_fd, 1))
 		log_error("the acceptor cannot be told to stop: %s", strerror(errno));
 	pthread_join(acceptor->thread, NULL);
+	n = acceptor->n;
 	close_acceptor(acceptor);
+	return n;
 }

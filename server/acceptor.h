@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include <stdint.h>
+
 #include <microhttpd.h>
 
 #include "lib/util.h"
@@ -24,5 +26,6 @@ int acceptor_new(int listen_fd, struct MHD_Daemon *daemon, unsigned int max,
 /**
  * acceptor_free() - who is in the kernel's queue is taken, then the address refuses. Before the
  * daemon is stopped. @acceptor may be NULL.
+ * Return: how many the daemon was given in all; it begins with them in its own time.
  */
-void acceptor_free(struct acceptor *acceptor);
+uint64_t acceptor_free(struct acceptor *acceptor);

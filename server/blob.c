@@ -136,21 +136,46 @@ static void send_blob(struct request *request, struct blob *blob, const char *di
 		add_blob_headers(request, digest, etag);
 }
 
+/*
+ * What stands for a repository among the links that were seen. Clients choose names: without the
+ * key nobody can make two whose links look alike.
+ */
+static uint64_t repository_mark(const struct request *request)
+{
+	static _Thread_local struct {
+		char name[REPOSITORY_MAX + 1];
+		uint64_t mark;
+	} last;
+	const char *name = request->route.repository;
+	unsigned char bytes[sizeof(request->services->key) + REPOSITORY_MAX];
+	size_t len = strlen(name);
+	struct digest digest;
+
+	if (!strcmp(name, last.name))
+		return last.mark;
+	memcpy(bytes, request->services->key, sizeof(request->services->key));
+	memcpy(bytes + sizeof(request->services->key), name, len);
+	if (digest_compute(DIGEST_SHA256, bytes, sizeof(request->services->key) + len, &digest))
+		return 0;
+	memcpy(last.name, name, len + 1);
+	memcpy(&last.mark, digest.bytes, sizeof(last.mark));
+	return last.mark;
+}
+
 /* As store_has_link(); what was seen is seen until something of the kind is removed. */
 static int is_linked(struct request *request)
 {
 	const struct services *services = request->services;
 	const char *repository = request->route.repository;
 	const struct digest *digest = &request->route.digest;
-	uint64_t version = store_removals(services->store, digest);
+	uint64_t mark = repository_mark(request);
+	uint64_t version = mark + store_removals(services->store, digest);
 	int r;
 
-	for (const char *p = repository; *p; p++)
-		version = (version ^ (unsigned char)*p) * 0x9E3779B97F4A7C15u;
-	if (verified_has(services->linked, digest, version))
+	if (mark && verified_has(services->linked, digest, version))
 		return 1;
 	r = store_has_link(services->store, repository, STORE_LAYERS, digest);
-	if (r > 0)
+	if (r > 0 && mark)
 		verified_add(services->linked, digest, version);
 	return r;
 }

@@ -48,6 +48,7 @@ struct connections {
 	pthread_mutex_t address_lock;
 	struct address *addresses[ADDRESS_BUCKETS]; /* under address_lock */
 	atomic_uint n;
+	atomic_uint_least64_t begun;
 	atomic_int_least64_t counted_ms; /* when states were counted */
 	atomic_uint_least64_t states[CONNECTION_STATES];
 	atomic_uint_least64_t cuts[CUT_REASONS], refused;

@@ -173,10 +173,12 @@ void connections_notify(void *cls, struct MHD_Connection *connection, void **con
 {
 	struct connections *connections = cls;
 
-	if (what == MHD_CONNECTION_NOTIFY_STARTED)
+	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
 		*context = add(connections, connection);
-	else if (*context)
+		connections->begun++;
+	} else if (*context) {
 		drop(connections, steal_ptr(*context));
+	}
 }
 
 struct connection *connections_find(struct MHD_Connection *connection)
@@ -197,8 +199,8 @@ bool connection_set_state(struct connection *connection, enum connection_state s
 	do {
 		if (old == CONNECTION_CUT)
 			return false;
+		connection->changes++; /* before: who sees the new state sees that it changed */
 	} while (!atomic_compare_exchange_weak(&connection->state, &old, (int)state));
-	connection->changes++;
 	return true;
 }
 
@@ -230,6 +232,11 @@ bool connection_cut(struct connection *connection, enum connection_state state, 
 		(void)!send(connection->fd, answer, strlen(answer), MSG_DONTWAIT | MSG_NOSIGNAL);
 	shutdown(connection->fd, SHUT_RDWR);
 	return true;
+}
+
+uint64_t connections_begun(const struct connections *connections)
+{
+	return connections->begun;
 }
 
 unsigned int connections_drain(struct connections *connections)

@@ -344,7 +344,7 @@ void reply_content(struct request *request, unsigned int status, struct blob *bl
 {
 	bool is_get = request->method == METHOD_GET;
 
-	if (is_get && len > 0 && len <= COPY_MAX)
+	if (is_get && len <= COPY_MAX) /* nothing, too: the file may have lost its bytes */
 		reply_memory(request, status, blob, off, len);
 	else if (!blob->packed)
 		reply_fd(request, status, steal_fd(&blob->fd), off, len);
@@ -385,8 +385,8 @@ static void free_mapping(void *argument)
 }
 
 /*
- * Nothing here looks at the pages: the kernel copies from them when it sends, and one that the disk
- * does not give is an error of that call and no signal.
+ * Nothing here looks at the pages: without TLS the kernel copies from them when it sends, and one
+ * that the disk does not give is an error of that call and no signal.
  */
 static struct MHD_Response *map_response(const struct blob *blob)
 {
@@ -427,16 +427,32 @@ void reply_mapped(struct request *request, struct blob *blob)
 	blob_close(blob);
 }
 
+/* Whose frames nobody here decodes again when they are sent. */
+static int verify_small(struct request *request, struct blob *blob)
+{
+	cleanup_free char *bytes = NULL;
+	int r;
+
+	if (blob->size_bytes > MEMORY_MAX || is_verified(request, blob))
+		return 0;
+	r = blob_read_all(blob, MEMORY_MAX, &bytes);
+	return r ? r : verify_bytes(request, blob, bytes);
+}
+
 void reply_frames(struct request *request, struct blob *blob)
 {
 	uint64_t len = blob->pack.frames_bytes;
 	/* As they lie there: to the reader of small content they are content like any other. */
-	struct blob frames = { .fd = steal_fd(&blob->fd),
-			       .digest = blob->digest,
-			       .size_bytes = len,
-			       .stored_bytes = len,
-			       .is_frames = true };
+	struct blob frames = {
+		.digest = blob->digest, .size_bytes = len, .stored_bytes = len, .is_frames = true
+	};
+	int r = verify_small(request, blob);
 
+	if (r) {
+		unreadable(request, blob, r);
+		return;
+	}
+	frames.fd = steal_fd(&blob->fd);
 	reply_content(request, 200, &frames, 0, len);
 }
 

@@ -29,6 +29,7 @@ enum {
 	/* The acceptor counts: a thread of the library that reaches its limit waits for itself. */
 	UNREACHED_LIMIT = INT_MAX,
 	DRAIN_POLL_MS = 10,
+	BEGIN_MS = 1000,
 };
 
 /*
@@ -248,11 +249,15 @@ static void nap(void)
 
 void server_stop(struct server *server, int64_t drain_ms)
 {
-	int64_t until = now_ms() + drain_ms;
+	int64_t until = now_ms() + drain_ms, begin_until = now_ms() + BEGIN_MS;
+	uint64_t n;
 
 	server->draining = true;
 	server->services->draining = true;
-	acceptor_free(steal_ptr(server->registry.acceptor));
+	n = acceptor_free(steal_ptr(server->registry.acceptor));
+	/* What was accepted a moment ago is in no table yet; without memory it never is. */
+	while (connections_begun(server->registry.connections) < n && now_ms() < begin_until)
+		nap();
 	while (connections_drain(server->registry.connections) && now_ms() < until)
 		nap();
 	/* A suspended connection would be an error now: let the workers end their jobs. */

@@ -121,9 +121,12 @@ static struct hot_entry *take_out(struct shard *shard, struct hot_entry **slot)
 struct hot_entry *hot_get(struct hot *hot, const struct hot_key *key, uint32_t removals)
 {
 	uint64_t hash = hash_of(key);
-	struct shard *shard = shard_of(hot, hash);
 	struct hot_entry **set, *found = NULL, *stale = NULL;
+	struct shard *shard;
 
+	if (!hot)
+		return NULL;
+	shard = shard_of(hot, hash);
 	pthread_mutex_lock(&shard->lock);
 	set = set_of(shard, hash);
 	for (size_t i = 0; i < WAYS; i++) {
@@ -157,9 +160,12 @@ static bool is_second_time(struct shard *shard, uint64_t hash)
 bool hot_ask(struct hot *hot, const struct hot_key *key)
 {
 	uint64_t hash = hash_of(key);
-	struct shard *shard = shard_of(hot, hash);
+	struct shard *shard;
 	bool known;
 
+	if (!hot)
+		return false;
+	shard = shard_of(hot, hash);
 	pthread_mutex_lock(&shard->lock);
 	known = is_second_time(shard, hash);
 	if (known && shard->bytes + hot->max_bytes / 32 > hot->max_bytes)

@@ -38,7 +38,7 @@ struct hot *hot_new(uint64_t max_bytes, uint64_t max_entry) must_check;
 void hot_free(struct hot *hot);
 
 /**
- * hot_get() - the answer, or NULL. @removals: the store's count now.
+ * hot_get() - the answer, or NULL. @hot: NULL: never. @removals: the store's count now.
  * Give it back with hot_entry_unref().
  */
 struct hot_entry *hot_get(struct hot *hot, const struct hot_key *key, uint32_t removals);
@@ -46,7 +46,7 @@ struct hot_entry *hot_get(struct hot *hot, const struct hot_key *key, uint32_t r
 /**
  * hot_ask() - somebody asks for what is not here. Is the answer to be kept? Only where it was asked
  * for lately, and when there is no room, only now and then: what is asked for often comes in all
- * the same, and what is not does not drive out, again and again, what is as good.
+ * the same, and what is not does not drive out, again and again, what is as good. @hot: NULL: no.
  */
 bool hot_ask(struct hot *hot, const struct hot_key *key);
 

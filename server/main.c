@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 
 #include "lib/log.h"
@@ -22,7 +23,12 @@
 #include "server/scrub.h"
 #include "server/verified.h"
 
-enum { HOUSEKEEPING_S = 60, EXIT_USAGE = 2 };
+enum {
+	HOUSEKEEPING_S = 60,
+	EXIT_USAGE = 2,
+	/* Each of them is a mapping, and a process has 65,530 of those (vm.max_map_count). */
+	MAPPED_MAX = 16 * 1024 * HOT_BLOB_MAX,
+};
 
 struct program {
 	struct options options;
@@ -125,12 +131,20 @@ static int open_services(struct program *program, struct problem *problem)
 	services->store->min_free_bytes = options->min_free;
 	if (!r && options->compress)
 		r = packer_new(services->store, &services->packer);
+	if (!r && getrandom(services->key, sizeof(services->key), 0) != sizeof(services->key))
+		r = problem_set(problem, -EIO, "the system gives no random bytes");
 	services->verified = verified_new();
 	services->linked = verified_new();
 	if (!r && options->hot) {
 		services->hot = hot_new(options->hot, HOT_BLOB_MAX);
-		services->mapped = hot_new(options->hot / 2, HOT_MAPPED_MAX);
-		r = services->hot && services->mapped ? 0 : -ENOMEM;
+		r = services->hot ? 0 : -ENOMEM;
+	}
+	/* TLS reads pages in user space, where one that the disk does not give is a signal. */
+	if (!r && options->hot && !options->tls.certificate) {
+		services->mapped =
+			hot_new(options->hot / 2 < MAPPED_MAX ? options->hot / 2 : MAPPED_MAX,
+				HOT_MAPPED_MAX);
+		r = services->mapped ? 0 : -ENOMEM;
 	}
 	if (!r)
 		r = quotas_new(services->store, &services->store->quotas);

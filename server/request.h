@@ -86,11 +86,12 @@ struct services {
 	struct access *access;
 	struct collector *collector;
 	struct hot *hot;	   /* NULL: nothing is kept */
-	struct hot *mapped;	   /* with hot */
+	struct hot *mapped;	   /* NULL: nor that */
 	struct packer *packer;	   /* NULL: blobs stay as they came */
 	struct verified *verified; /* files that have their digest; NULL: not known of any */
 	struct verified *linked;   /* links that repositories have */
 	struct scrub *scrub;	   /* NULL: nobody looks for rot */
+	unsigned char key[16];	   /* random, of this run; for marks that clients must not know */
 	const char *namespace;	   /* borrowed: what ?ns= names this registry by, or "" */
 	atomic_uint_least64_t body_memory_max; /* of all body buffers together */
 	atomic_uint_least64_t body_memory;

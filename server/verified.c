@@ -21,7 +21,10 @@ void verified_free(struct verified *verified)
 	free(verified);
 }
 
-/* A digest's bytes are as good as random ones; nobody can make two that share all of these. */
+/*
+ * A digest's bytes are as good as random ones; nobody can make two that share all of these. What
+ * clients have a say in must not reach @version without a key.
+ */
 static uint64_t mark_of(const struct digest *digest, uint64_t version, size_t *slot)
 {
 	uint64_t words[2];

@@ -140,9 +140,8 @@ static void check(struct look *look, struct connection *connection)
 }
 
 /* For how many AGE_MS has it been of no use? 0: it is busy. */
-static unsigned int useless(const struct look *look, const struct connection *connection)
+static unsigned int useless(const struct look *look, const struct connection *connection, int state)
 {
-	int state = connection->state;
 	int64_t ms = look->now - connection->since_ms;
 	struct tcp_info info;
 	uint64_t bytes;
@@ -168,17 +167,18 @@ static unsigned int useless(const struct look *look, const struct connection *co
 
 static void count_age(struct look *look, struct connection *connection)
 {
-	look->ages[useless(look, connection)]++;
+	look->ages[useless(look, connection, connection->state)]++;
 }
 
 static void make_room(struct look *look, struct connection *connection)
 {
-	unsigned int age = look->n_room ? useless(look, connection) : 0;
+	int state = connection->state; /* that was judged is the one to be cut in */
+	unsigned int age = look->n_room ? useless(look, connection, state) : 0;
 
 	if (!age || age < look->age)
 		return;
 	look->n_room--;
-	cut(look, connection, connection->state, CUT_FULL);
+	cut(look, connection, state, CUT_FULL);
 }
 
 static void each(struct look *look, void (*what)(struct look *look, struct connection *connection))

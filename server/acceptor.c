@@ -16,8 +16,15 @@
 #include <sys/socket.h>
 
 #include "lib/log.h"
+#include "server/connections.h"
 
-enum { RETRY_MS = 10, LAST_MS = 50, LAST_MAX_MS = 1000 };
+enum {
+	ROUND = 64, /* accepted before the next look at whether to stop */
+	RETRY_MS = 10,
+	LAST_MS = 100,
+	LAST_MAX_MS = 1000,
+	BEGIN_MAX_MS = 10 * 1000,
+};
 
 /*
  * Drops what begins a connection; whatever else comes to the listening socket belongs to one
@@ -32,11 +39,16 @@ static const struct sock_filter no_new[] = {
 };
 
 struct acceptor {
-	struct MHD_Daemon *daemon; /* borrowed */
+	struct connections *connections;   /* borrowed */
+	struct MHD_Daemon *const *daemons; /* borrowed */
+	unsigned int n_daemons;
 	unsigned int max;
 	int fd_max;   /* from here on descriptors are kept for files */
 	bool crowded; /* that was reached */
-	uint64_t n;   /* given to the daemon */
+	uint64_t n;   /* given to the daemons */
+	int64_t lost; /* of them: had no memory to begin */
+	uint64_t begun;
+	int64_t begun_ms; /* when that was seen to change */
 	int listen_fd;
 	int stop_fd; /* readable: take who waits, and end */
 	pthread_t thread;
@@ -50,19 +62,36 @@ static bool is_crowded(const struct acceptor *acceptor)
 	return fd < 0 || fd >= acceptor->fd_max;
 }
 
+/* How many were given to the daemons, and are not in the table yet? */
+static uint64_t waiting(struct acceptor *acceptor)
+{
+	uint64_t begun = connections_begun(acceptor->connections);
+	int64_t n = (int64_t)(acceptor->n - begun) - acceptor->lost, now = now_ms();
+
+	if (begun != acceptor->begun || !n) {
+		acceptor->begun = begun;
+		acceptor->begun_ms = now;
+	}
+	/* The library closes what it has no memory for, and tells nobody. */
+	if (n < 0 || now - acceptor->begun_ms > BEGIN_MAX_MS) {
+		acceptor->lost += n;
+		n = 0;
+	}
+	return (uint64_t)n;
+}
+
 static bool is_full(struct acceptor *acceptor)
 {
-	const union MHD_DaemonInfo *info =
-		MHD_get_daemon_info(acceptor->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
-
 	if (acceptor->crowded)
 		acceptor->crowded = is_crowded(acceptor);
-	return acceptor->crowded || (info && info->num_connections >= acceptor->max);
+	return acceptor->crowded ||
+	       connections_now(acceptor->connections) + waiting(acceptor) >= acceptor->max;
 }
 
 /* Return: 0; -EAGAIN: nobody waits; other: not now. */
 static int accept_one(struct acceptor *acceptor)
 {
+	struct MHD_Daemon *daemon = acceptor->daemons[acceptor->n % acceptor->n_daemons];
 	struct sockaddr_storage address;
 	socklen_t len = sizeof(address);
 	int fd = accept4(acceptor->listen_fd, (struct sockaddr *)&address, &len,
@@ -71,10 +100,10 @@ static int accept_one(struct acceptor *acceptor)
 	if (fd < 0)
 		return -errno;
 	/* The daemon owns the socket from now on, whether it takes it or not. */
-	if (MHD_add_connection(acceptor->daemon, fd, (struct sockaddr *)&address, len) != MHD_YES)
-		log_debug("a connection was not taken");
-	else
+	if (MHD_add_connection(daemon, fd, (struct sockaddr *)&address, len) == MHD_YES)
 		acceptor->n++;
+	else
+		log_debug("a connection was not taken");
 	acceptor->crowded = fd >= acceptor->fd_max;
 	return 0;
 }
@@ -86,19 +115,19 @@ static bool is_passing(int r)
 }
 
 /* @last: at any price. Return: false when it must try again later, by itself. */
-static bool accept_all(struct acceptor *acceptor, bool last)
+static bool accept_some(struct acceptor *acceptor, bool last)
 {
-	int r;
+	for (unsigned int i = 0; i < ROUND; i++) {
+		int r = !last && is_full(acceptor) ? -EBUSY : accept_one(acceptor);
 
-	do {
-		if (!last && is_full(acceptor))
+		if (r == -EAGAIN)
+			return true;
+		if (r && !is_passing(r)) {
+			log_debug("accept: %s", strerror(-r));
 			return false;
-		r = accept_one(acceptor);
-	} while (!r || is_passing(r));
-	if (r == -EAGAIN)
-		return true;
-	log_debug("accept: %s", strerror(-r));
-	return false;
+		}
+	}
+	return true;
 }
 
 /*
@@ -117,15 +146,22 @@ static void stop_new(struct acceptor *acceptor)
 		log_debug("connections that come now may be reset: %s", strerror(errno));
 }
 
-/* A connection may have begun, but not be in the queue yet: until none has come for a while. */
+/*
+ * The last packet of a connection's beginning may be on its way: until none has come for a while.
+ * Who is farther away than that is reset.
+ */
 static void accept_last(struct acceptor *acceptor)
 {
 	struct pollfd fd = { .fd = acceptor->listen_fd, .events = POLLIN };
 	int64_t until = now_ms() + LAST_MAX_MS;
+	bool again;
 
 	stop_new(acceptor);
-	while (accept_all(acceptor, true) && now_ms() < until && poll(&fd, 1, LAST_MS) > 0)
-		;
+	do {
+		again = !accept_some(acceptor, true);
+		if (again) /* where descriptors were missing, some come back */
+			poll(NULL, 0, RETRY_MS);
+	} while (now_ms() < until && (again || poll(&fd, 1, LAST_MS) > 0));
 }
 
 static void *acceptor_main(void *argument)
@@ -141,7 +177,7 @@ static void *acceptor_main(void *argument)
 		};
 
 		stop = poll(fds, ARRAY_SIZE(fds), again ? RETRY_MS : -1) > 0 && fds[0].revents;
-		again = !stop && !accept_all(acceptor, false);
+		again = !stop && !accept_some(acceptor, false);
 	} while (!stop);
 	accept_last(acceptor);
 	return NULL;
@@ -164,7 +200,8 @@ static void close_acceptor(struct acceptor *acceptor)
 	free(acceptor);
 }
 
-int acceptor_new(int listen_fd, struct MHD_Daemon *daemon, unsigned int max, struct acceptor **out)
+int acceptor_new(int listen_fd, struct connections *connections, struct MHD_Daemon *const *daemons,
+		 unsigned int n_daemons, unsigned int max, struct acceptor **out)
 {
 	struct acceptor *acceptor = malloc(sizeof(*acceptor));
 	int r;
@@ -174,8 +211,11 @@ int acceptor_new(int listen_fd, struct MHD_Daemon *daemon, unsigned int max, str
 		return -ENOMEM;
 	}
 	*acceptor = (struct acceptor){
-		.daemon = daemon,
+		.connections = connections,
+		.daemons = daemons,
+		.n_daemons = n_daemons,
 		.max = max,
+		.begun_ms = now_ms(),
 		.fd_max = fd_max(),
 		.listen_fd = listen_fd,
 		.stop_fd = eventfd(0, EFD_CLOEXEC),

@@ -76,6 +76,22 @@ static void reply_ranges(struct request *request, struct blob *blob,
 		     (unsigned long long)size_bytes);
 }
 
+/* What anybody gets who asks for this blob so. */
+static struct hot_key hot_key_of(const struct request *request)
+{
+	return (struct hot_key){ request->route.repository, &request->route.digest,
+				 accepts_zstd(request_header(request, "Accept-Encoding")) };
+}
+
+/* libmicrohttpd sends a file in pieces; a mapping it sends at once. */
+static bool is_to_be_mapped(const struct request *request, const struct blob *blob)
+{
+	struct hot_key key = hot_key_of(request);
+
+	return request->is_plain && !blob->packed && blob->size_bytes > HOT_BLOB_MAX &&
+	       blob->size_bytes <= HOT_MAPPED_MAX && hot_ask(request->services->mapped, &key);
+}
+
 static void send_blob(struct request *request, struct blob *blob, const char *digest)
 {
 	const char *range = request_header(request, "Range");
@@ -123,8 +139,7 @@ static void send_blob(struct request *request, struct blob *blob, const char *di
 		reply_ranges(request, blob, ranges, n);
 		break;
 	case RANGE_WHOLE:
-		if (request->may_map && !blob->packed && blob->size_bytes > HOT_BLOB_MAX &&
-		    blob->size_bytes <= HOT_MAPPED_MAX)
+		if (is_to_be_mapped(request, blob))
 			reply_mapped(request, blob);
 		else
 			reply_content(request, 200, blob, 0, blob->size_bytes);
@@ -229,11 +244,14 @@ static bool is_plain_get(const struct request *request)
 /* Never one with a descriptor: thousands of those would be all there are. */
 static void keep_answer(struct request *request, const struct hot_key *key, uint32_t removals)
 {
-	struct hot *hot = request->is_mapped ? request->services->mapped
-			  : request->in_memory && request->answer_bytes <= HOT_BLOB_MAX
-				  ? request->services->hot
-				  : NULL;
+	const struct services *services = request->services;
+	struct hot *hot = NULL;
 
+	if (request->is_mapped)
+		hot = services->mapped;
+	else if (request->in_memory && request->answer_bytes <= HOT_BLOB_MAX &&
+		 hot_ask(services->hot, key))
+		hot = services->hot;
 	if (hot)
 		request->hot =
 			hot_put(hot, key, request->response, request->answer_bytes, removals);
@@ -244,14 +262,15 @@ static void keep_answer(struct request *request, const struct hot_key *key, uint
 void blob_get_begin(struct request *request)
 {
 	const struct services *services = request->services;
-	const struct hot_key key = { request->route.repository, &request->route.digest,
-				     accepts_zstd(request_header(request, "Accept-Encoding")) };
+	struct hot_key key;
 	uint32_t removals;
 
-	if (!is_plain_get(request)) {
+	request->is_plain = is_plain_get(request);
+	if (!request->is_plain) {
 		get_blob(request);
 		return;
 	}
+	key = hot_key_of(request);
 	removals = store_removals(services->store, key.digest);
 	request->hot = hot_get(services->hot, &key, removals);
 	if (!request->hot)
@@ -261,9 +280,8 @@ void blob_get_begin(struct request *request)
 		request->answer_bytes = hot_entry_bytes(request->hot);
 		return;
 	}
-	request->may_map = hot_ask(services->mapped, &key);
 	get_blob(request);
-	if (request->status == 200 && (request->is_mapped || hot_ask(services->hot, &key)))
+	if (request->status == 200)
 		keep_answer(request, &key, removals);
 }
 

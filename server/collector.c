@@ -7,7 +7,6 @@
 
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #include "lib/log.h"
 #include "server/background.h"

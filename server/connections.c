@@ -234,6 +234,11 @@ bool connection_cut(struct connection *connection, enum connection_state state, 
 	return true;
 }
 
+unsigned int connections_now(const struct connections *connections)
+{
+	return connections->n;
+}
+
 uint64_t connections_begun(const struct connections *connections)
 {
 	return connections->begun;

@@ -89,6 +89,9 @@ enum connection_verdict connection_verdict(const struct connection *connection);
  */
 unsigned int connections_drain(struct connections *connections);
 
+/** connections_now() - how many there are. */
+unsigned int connections_now(const struct connections *connections);
+
 /** connections_begun() - how many there have been, with those that are gone. */
 uint64_t connections_begun(const struct connections *connections);
 

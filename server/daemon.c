@@ -20,11 +20,6 @@
 #include "server/workers.h"
 
 enum {
-	/*
-	 * Of a connection: half of it for input. The library clears all of it for each request,
-	 * which with twice as much takes a seventh of the small answers a second.
-	 */
-	CONNECTION_MEMORY = 32 * 1024,
 	MONITOR_CONNECTIONS = 64,
 	/* The acceptor counts: a thread of the library that reaches its limit waits for itself. */
 	UNREACHED_LIMIT = INT_MAX,
@@ -80,22 +75,14 @@ static uint64_t connection_limit(uint64_t wanted)
 	return possible;
 }
 
-static int start_daemon(struct http_daemon *daemon, const struct http_options *options)
+/* One thread: a pool would choose by descriptor number, which says nothing about its load. */
+static int start_one(struct http_daemon *daemon, const struct http_options *options)
 {
-	struct server *server = daemon->server;
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	unsigned int n = daemon->is_monitor   ? 1
-			 : options->n_threads ? (unsigned int)options->n_threads
-			 : cores > 0	      ? (unsigned int)cores
-					      : 1;
-	uint64_t welcome = daemon->is_monitor ? MONITOR_CONNECTIONS : server->limit;
-	uint64_t limit = welcome + welcome / 8 + n;
 	struct MHD_OptionItem items[] = {
 		{ MHD_OPTION_CONNECTION_LIMIT, UNREACHED_LIMIT, NULL },
 		{ MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)options->idle_timeout_s, NULL },
 		{ MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, NULL },
 		{ STRICT, NULL },
-		{ n > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)n, NULL },
 		{ MHD_OPTION_END, 0, NULL },
 	};
 
@@ -111,7 +98,7 @@ static int start_daemon(struct http_daemon *daemon, const struct http_options *o
 
 	if (tls)
 		tls_use(tls);
-	daemon->handle = MHD_start_daemon(
+	daemon->handles[daemon->n] = MHD_start_daemon(
 		MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME |
 			MHD_USE_TURBO | MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET |
 			(tls ? (unsigned int)MHD_USE_TLS : 0),
@@ -121,10 +108,31 @@ static int start_daemon(struct http_daemon *daemon, const struct http_options *o
 		MHD_OPTION_NOTIFY_CONNECTION, connections_notify, daemon->connections,
 		MHD_OPTION_ARRAY, items, MHD_OPTION_ARRAY, tls ? tls_items : no_items,
 		MHD_OPTION_END);
-	if (!daemon->handle)
+	if (!daemon->handles[daemon->n])
 		return errno ? -errno : -EIO;
-	return acceptor_new(steal_fd(&daemon->listen_fd), daemon->handle, (unsigned int)limit,
-			    &daemon->acceptor);
+	daemon->n++;
+	return 0;
+}
+
+static int start_daemon(struct http_daemon *daemon, const struct http_options *options)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned int n = daemon->is_monitor   ? 1
+			 : options->n_threads ? (unsigned int)options->n_threads
+			 : cores > 0	      ? (unsigned int)cores
+					      : 1;
+	uint64_t welcome = daemon->is_monitor ? MONITOR_CONNECTIONS : daemon->server->limit;
+	uint64_t limit = welcome + welcome / 8 + n;
+	int r = 0;
+
+	daemon->handles = calloc(n, sizeof(struct MHD_Daemon *));
+	if (!daemon->handles)
+		return -ENOMEM;
+	while (!r && daemon->n < n)
+		r = start_one(daemon, options);
+	return r ? r
+		 : acceptor_new(steal_fd(&daemon->listen_fd), daemon->connections, daemon->handles,
+				n, (unsigned int)limit, &daemon->acceptor);
 }
 
 static int prepare(struct http_daemon *daemon, struct server *server, const char *listen,
@@ -174,8 +182,9 @@ static int start(struct server *server, const struct http_options *options, stru
 static void stop_daemon(struct http_daemon *daemon)
 {
 	acceptor_free(daemon->acceptor);
-	if (daemon->handle)
-		MHD_stop_daemon(daemon->handle);
+	for (unsigned int i = 0; i < daemon->n; i++)
+		MHD_stop_daemon(daemon->handles[i]);
+	free(daemon->handles);
 	if (daemon->listen_fd >= 0)
 		close(daemon->listen_fd);
 }

@@ -34,7 +34,7 @@ struct shard {
 	pthread_mutex_t lock;
 	uint64_t bytes;	   /* all below: under lock */
 	unsigned int hand; /* slot */
-	unsigned int asked;
+	uint32_t dice;
 	uint16_t seen[SEEN];
 	struct hot_entry *slots[SETS * WAYS];
 };
@@ -168,8 +168,11 @@ bool hot_ask(struct hot *hot, const struct hot_key *key)
 	shard = shard_of(hot, hash);
 	pthread_mutex_lock(&shard->lock);
 	known = is_second_time(shard, hash);
-	if (known && shard->bytes + hot->max_bytes / 32 > hot->max_bytes)
-		known = shard->asked++ % ADMIT_ONE_OF == 0;
+	if (known && shard->bytes + hot->max_bytes / 32 > hot->max_bytes) {
+		/* Not each eighth: who asks in a circle of eight would have one of them kept. */
+		shard->dice = shard->dice * 1664525 + 1013904223;
+		known = (shard->dice >> 16) % ADMIT_ONE_OF == 0;
+	}
 	pthread_mutex_unlock(&shard->lock);
 	return known;
 }

@@ -48,7 +48,7 @@ static struct request *new_request(const char *target)
 
 	if (!request)
 		return NULL;
-	memset(request, 0, offsetof(struct request, route) + offsetof(struct route, query));
+	memset(request, 0, sizeof(*request));
 	request->is_too_long = len > kept;
 	request->target = (char *)(request + 1);
 	request->parsed = request->target + kept + 1;

@@ -8,8 +8,9 @@
 /* One listening address. */
 struct http_daemon {
 	struct server *server;
-	struct MHD_Daemon *handle; /* NULL: not in use */
-	bool is_monitor;	   /* for /metrics and the like only */
+	struct MHD_Daemon **handles; /* owned; a thread each */
+	unsigned int n;		     /* 0: not in use */
+	bool is_monitor;	     /* for /metrics and the like only */
 	struct connections *connections;
 	int listen_fd;		   /* -1 while the acceptor has it */
 	struct acceptor *acceptor; /* owned */

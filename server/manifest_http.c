@@ -11,8 +11,12 @@
 #include "server/operations.h"
 #include "server/quota.h"
 
-/* What is collected in memory others wait for: it may not come at a trickle. */
-enum { BODY_DEADLINE_MS = 60 * 1000 };
+enum {
+	/* What is collected in memory others wait for: it may not come at a trickle. */
+	BODY_DEADLINE_MS = 60 * 1000,
+	HEADS_REST = 4 * 1024, /* what an answer has besides tags, and the library's own */
+	TAG_REST = 64,	       /* the same for each tag */
+};
 
 static void manifest_unknown(struct request *request)
 {
@@ -145,6 +149,18 @@ static void too_large(struct request *request)
 			   MANIFEST_SIZE_MAX);
 }
 
+/* Each tag is in the answer, too, whose head must fit behind that of the request. */
+static bool has_room_for(const struct request *request, const char *const *tags, int n)
+{
+	const union MHD_ConnectionInfo *head = MHD_get_connection_info(
+		request->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+	size_t need = HEADS_REST + (head ? head->header_size : 0);
+
+	for (int i = 0; i < n; i++)
+		need += strlen(tags[i]) + TAG_REST;
+	return need <= CONNECTION_MEMORY;
+}
+
 static void check_tags(struct request *request)
 {
 	const char *tags[ROUTE_TAGS_MAX];
@@ -155,6 +171,11 @@ static void check_tags(struct request *request)
 			request, API_UNSUPPORTED, 414,
 			"one push can set %d tags at most: set the others by further ones",
 			ROUTE_TAGS_MAX);
+	else if (n > 0 && !has_room_for(request, tags, n))
+		reply_error_status(request, API_UNSUPPORTED, 431,
+				   "the head of the request and its %d tags are too long together: "
+				   "set some of them by further pushes",
+				   n);
 	else if (n < 0)
 		reply_error(request, API_MANIFEST_INVALID,
 			    "tag: 1 to 128 of A-Z a-z 0-9 _ . - that start with none of . -");

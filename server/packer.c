@@ -9,7 +9,6 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #include "lib/log.h"
 #include "server/background.h"

@@ -6,7 +6,6 @@
 #include "server/recovery.h"
 
 #include <string.h>
-#include <time.h>
 
 #include "lib/log.h"
 #include "server/background.h"

@@ -36,6 +36,12 @@ enum {
 	BODY_DRAIN_MAX = 8 * 1024 * 1024,
 	BODY_DRAIN_FAILED_MAX = 1024 * 1024 * 1024,
 	LIST_PAGE_MAX = 1000,
+	/*
+	 * Of a connection: for the head of the request, half of it at first, and that of the
+	 * answer. The library clears all of it for each request: with twice as much there are a
+	 * seventh fewer small answers a second.
+	 */
+	CONNECTION_MEMORY = 32 * 1024,
 };
 
 enum method {
@@ -146,12 +152,13 @@ struct request {
 	struct MHD_Response *response; /* owned until queued */
 	struct hot_entry *hot;	       /* referenced until queued: the answer, instead */
 	bool in_memory;		       /* the answer holds no descriptor */
-	bool may_map, is_mapped;       /* nor this one, whose file is mapped */
+	bool is_mapped;		       /* nor this one, whose file is mapped */
+	bool is_plain;		       /* and is the same for everybody who asks so */
 	bool failed;		       /* there was no memory for an answer: it ends here */
 	unsigned int status;
 	uint64_t answer_bytes; /* for the log; UINT64_MAX: not known */
 	int64_t start_us;
-	struct route route; /* last: most of it is not cleared */
+	struct route route;
 };
 
 /** request_header() - value of a request header, or NULL. Loop thread. */

@@ -38,7 +38,7 @@ struct route {
 	struct digest digest;
 	char tag[TAG_MAX + 1];
 	char upload[UPLOAD_ID_LEN + 1];
-	/* Decoded; borrowed from the text given to route_parse(). Last: only n_query are set. */
+	/* Decoded; borrowed from the text given to route_parse(). */
 	unsigned int n_query;
 	struct {
 		const char *key, *value;

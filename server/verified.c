@@ -22,8 +22,8 @@ void verified_free(struct verified *verified)
 }
 
 /*
- * A digest's bytes are as good as random ones; nobody can make two that share all of these. What
- * clients have a say in must not reach @version without a key.
+ * A digest's bytes are as good as random ones: nobody finds content whose mark is that of a given
+ * one. What clients have a say in must not reach @version without a key.
  */
 static uint64_t mark_of(const struct digest *digest, uint64_t version, size_t *slot)
 {

@@ -276,8 +276,11 @@ static void count_states(struct connections *connections)
 		struct shard *shard = &connections->shards[i];
 
 		pthread_mutex_lock(&shard->lock);
-		for (struct connection *c = shard->first; c; c = c->next)
-			states[c->state]++;
+		for (struct connection *c = shard->first; c; c = c->next) {
+			int state = c->state; /* gcc reads an index of an array not atomically */
+
+			states[state]++;
+		}
 		pthread_mutex_unlock(&shard->lock);
 	}
 	for (unsigned int i = 0; i < CONNECTION_STATES; i++)

@@ -20,7 +20,9 @@
 
 enum {
 	ROUND = 64, /* accepted before the next look at whether to stop */
-	RETRY_MS = 10,
+	AHEAD = 16, /* given to a daemon that has not begun with them */
+	AHEAD_MS = 1,
+	FULL_MS = 10,
 	LAST_MS = 100,
 	LAST_MAX_MS = 1000,
 	BEGIN_MAX_MS = 10 * 1000,
@@ -80,12 +82,20 @@ static uint64_t waiting(struct acceptor *acceptor)
 	return (uint64_t)n;
 }
 
-static bool is_full(struct acceptor *acceptor)
+/*
+ * How long may nobody be accepted? 0: somebody may. What the threads of the daemons have not begun
+ * with stays in the kernel's queue: they would begin with all of it before they go on with who is
+ * there.
+ */
+static int busy_ms(struct acceptor *acceptor)
 {
+	uint64_t n = waiting(acceptor);
+
 	if (acceptor->crowded)
 		acceptor->crowded = is_crowded(acceptor);
-	return acceptor->crowded ||
-	       connections_now(acceptor->connections) + waiting(acceptor) >= acceptor->max;
+	if (acceptor->crowded || connections_now(acceptor->connections) + n >= acceptor->max)
+		return FULL_MS;
+	return n < (uint64_t)acceptor->n_daemons * AHEAD ? 0 : AHEAD_MS;
 }
 
 /* Return: 0; -EAGAIN: nobody waits; other: not now. */
@@ -114,20 +124,23 @@ static bool is_passing(int r)
 	return r == -EINTR || r == -ECONNABORTED || r == -EPROTO;
 }
 
-/* @last: at any price. Return: false when it must try again later, by itself. */
-static bool accept_some(struct acceptor *acceptor, bool last)
+/* @last: at any price. Return: when to come again, in milliseconds; 0: when somebody waits. */
+static int accept_some(struct acceptor *acceptor, bool last)
 {
 	for (unsigned int i = 0; i < ROUND; i++) {
-		int r = !last && is_full(acceptor) ? -EBUSY : accept_one(acceptor);
+		int ms = last ? 0 : busy_ms(acceptor), r;
 
+		if (ms)
+			return ms;
+		r = accept_one(acceptor);
 		if (r == -EAGAIN)
-			return true;
+			return 0;
 		if (r && !is_passing(r)) {
 			log_debug("accept: %s", strerror(-r));
-			return false;
+			return FULL_MS;
 		}
 	}
-	return true;
+	return 0;
 }
 
 /*
@@ -154,30 +167,31 @@ static void accept_last(struct acceptor *acceptor)
 {
 	struct pollfd fd = { .fd = acceptor->listen_fd, .events = POLLIN };
 	int64_t until = now_ms() + LAST_MAX_MS;
-	bool again;
+	int again_ms;
 
 	stop_new(acceptor);
 	do {
-		again = !accept_some(acceptor, true);
-		if (again) /* where descriptors were missing, some come back */
-			poll(NULL, 0, RETRY_MS);
-	} while (now_ms() < until && (again || poll(&fd, 1, LAST_MS) > 0));
+		again_ms = accept_some(acceptor, true);
+		if (again_ms) /* where descriptors were missing, some come back */
+			poll(NULL, 0, again_ms);
+	} while (now_ms() < until && (again_ms || poll(&fd, 1, LAST_MS) > 0));
 }
 
 static void *acceptor_main(void *argument)
 {
 	struct acceptor *acceptor = argument;
-	bool again = false, stop;
+	int again_ms = 0;
+	bool stop;
 
 	do {
 		/* Where it must try again the socket stays readable: wait for the time only. */
 		struct pollfd fds[] = {
 			{ .fd = acceptor->stop_fd, .events = POLLIN },
-			{ .fd = again ? -1 : acceptor->listen_fd, .events = POLLIN },
+			{ .fd = again_ms ? -1 : acceptor->listen_fd, .events = POLLIN },
 		};
 
-		stop = poll(fds, ARRAY_SIZE(fds), again ? RETRY_MS : -1) > 0 && fds[0].revents;
-		again = !stop && !accept_some(acceptor, false);
+		stop = poll(fds, ARRAY_SIZE(fds), again_ms ? again_ms : -1) > 0 && fds[0].revents;
+		again_ms = stop ? 0 : accept_some(acceptor, false);
 	} while (!stop);
 	accept_last(acceptor);
 	return NULL;

@@ -39,7 +39,7 @@ enum {
 	/*
 	 * Of a connection: for the head of the request, half of it at first, and that of the
 	 * answer. The library clears all of it for each request: with twice as much there are a
-	 * seventh fewer small answers a second. With a page less, it would be on the heap, and
+	 * tenth fewer small answers a second. With a page less, it would be on the heap, and
 	 * all of it in use; so it is a mapping, and slow clients have few of its pages.
 	 */
 	CONNECTION_MEMORY = 36 * 1024,

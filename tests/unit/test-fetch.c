@@ -218,7 +218,7 @@ static void an_error_of_the_sink_is_the_error_of_the_fetch(void **state)
 	(void)state;
 	fetch(&job, "ok/app");
 	assert_int_equal(job.error, -ENOSPC);
-	assert_int_equal(count(0, NULL, NULL), 1);
+	assert_int_equal(count(0, NULL, "/ok/app/"), 1);
 }
 
 static void a_client_that_is_freed_ends_its_fetches(void **state)

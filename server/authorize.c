@@ -41,7 +41,7 @@ static void challenge(struct request *request, const char *error)
 		len = strlen(text);
 		if (error)
 			snprintf(text + len, sizeof(text) - len, ",error=\"%s\"", error);
-		reply_header(request, "WWW-Authenticate", "%s", text);
+		reply_header_text(request, "WWW-Authenticate", text);
 	}
 	if (options->htpasswd || !options->token_realm)
 		reply_header(request, "WWW-Authenticate", "Basic realm=\"%s\",charset=\"UTF-8\"",

@@ -37,12 +37,12 @@ static bool sends_frames(const struct request *request, const struct blob *blob)
 
 static void add_blob_headers(struct request *request, const char *digest, const char *etag)
 {
-	reply_header(request, "Docker-Content-Digest", "%s", digest);
-	reply_header(request, "ETag", "%s", etag);
+	reply_header_text(request, "Docker-Content-Digest", digest);
+	reply_header_text(request, "ETag", etag);
 	/* Not "public": a shared cache would give it to who may not pull it (RFC 9111, 3.5). */
-	reply_header(request, "Cache-Control", "max-age=31536000, immutable");
-	reply_header(request, "Vary", "Accept-Encoding");
-	reply_header(request, "Accept-Ranges", "bytes");
+	reply_header_text(request, "Cache-Control", "max-age=31536000, immutable");
+	reply_header_text(request, "Vary", "Accept-Encoding");
+	reply_header_text(request, "Accept-Ranges", "bytes");
 }
 
 static void reply_behind_end(struct request *request, struct blob *blob)
@@ -54,7 +54,7 @@ static void reply_behind_end(struct request *request, struct blob *blob)
 			   "the blob has %llu bytes, the range is behind its end",
 			   (unsigned long long)size_bytes);
 	reply_header(request, "Content-Range", "bytes */%llu", (unsigned long long)size_bytes);
-	reply_header(request, "Accept-Ranges", "bytes");
+	reply_header_text(request, "Accept-Ranges", "bytes");
 }
 
 /* @ranges: one or several that the blob has. */
@@ -94,16 +94,18 @@ static bool is_to_be_mapped(const struct request *request, const struct blob *bl
 
 static void send_blob(struct request *request, struct blob *blob, const char *digest)
 {
-	const char *range = request_header(request, "Range");
-	const char *if_match = request_header(request, "If-Match");
-	const char *if_range = request_header(request, "If-Range");
+	bool is_plain = request->is_plain; /* has none of these */
+	const char *range = is_plain ? NULL : request_header(request, "Range");
+	const char *if_match = is_plain ? NULL : request_header(request, "If-Match");
+	const char *if_range = is_plain ? NULL : request_header(request, "If-Range");
+	const char *if_none_match = is_plain ? NULL : request_header(request, "If-None-Match");
 	cleanup_free struct byte_range *ranges = NULL;
 	char etag[ETAG_SIZE], packed_etag[ETAG_SIZE];
 	bool as_frames;
 	unsigned int n;
 
-	snprintf(etag, sizeof(etag), "\"%s\"", digest);
-	snprintf(packed_etag, sizeof(packed_etag), "\"%s-zstd\"", digest);
+	stpcpy(stpcpy(stpcpy(etag, "\""), digest), "\"");
+	stpcpy(stpcpy(stpcpy(packed_etag, "\""), digest), "-zstd\"");
 	if (if_match && !etag_listed(if_match, etag, false) &&
 	    !etag_listed(if_match, packed_etag, false)) {
 		blob_close(blob);
@@ -114,8 +116,8 @@ static void send_blob(struct request *request, struct blob *blob, const char *di
 	if (request->method == METHOD_HEAD || (if_range && strcmp(if_range, etag)))
 		range = NULL;
 	as_frames = !range && sends_frames(request, blob);
-	if (etag_listed(request_header(request, "If-None-Match"), etag, true) ||
-	    etag_listed(request_header(request, "If-None-Match"), packed_etag, true)) {
+	if (etag_listed(if_none_match, etag, true) ||
+	    etag_listed(if_none_match, packed_etag, true)) {
 		blob_close(blob);
 		reply_empty(request, 304);
 		/* Of what a 200 would have sent (RFC 9110, 15.4.5). */
@@ -126,7 +128,7 @@ static void send_blob(struct request *request, struct blob *blob, const char *di
 		reply_frames(request, blob);
 		if (request->status != 200)
 			return;
-		reply_header(request, "Content-Encoding", "zstd");
+		reply_header_text(request, "Content-Encoding", "zstd");
 		reply_header(request, "Content-Type", BLOB_TYPE);
 		add_blob_headers(request, digest, packed_etag);
 		return;
@@ -187,11 +189,11 @@ static int is_linked(struct request *request)
 	uint64_t version = mark + store_removals(services->store, digest);
 	int r;
 
-	if (mark && verified_has(services->linked, digest, version))
+	if (mark && verified_has(services->verified, VERIFIED_LINK, digest, version))
 		return 1;
 	r = store_has_link(services->store, repository, STORE_LAYERS, digest);
 	if (r > 0 && mark)
-		verified_add(services->linked, digest, version);
+		verified_add(services->verified, VERIFIED_LINK, digest, version);
 	return r;
 }
 

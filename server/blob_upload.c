@@ -20,7 +20,7 @@ static void add_session_headers(struct request *request)
 
 	reply_header(request, "Location", "/v2/%s/blobs/uploads/%s", request->route.repository,
 		     upload_id(request->upload));
-	reply_header(request, "Docker-Upload-UUID", "%s", upload_id(request->upload));
+	reply_header_text(request, "Docker-Upload-UUID", upload_id(request->upload));
 	reply_header(request, "Range", "0-%llu", (unsigned long long)(size ? size - 1 : 0));
 }
 
@@ -31,7 +31,7 @@ static void reply_created(struct request *request, const struct digest *digest)
 	digest_format(digest, text);
 	reply_empty(request, 201);
 	reply_header(request, "Location", "/v2/%s/blobs/%s", request->route.repository, text);
-	reply_header(request, "Docker-Content-Digest", "%s", text);
+	reply_header_text(request, "Docker-Content-Digest", text);
 }
 
 static void start_session(struct request *request, bool listed)

@@ -216,7 +216,8 @@ static void reply_reader(struct request *request, unsigned int status, struct re
 /* Was this file hashed since the start? */
 static bool is_verified(const struct request *request, const struct blob *blob)
 {
-	return verified_has(request->services->verified, &blob->digest, blob->version);
+	return verified_has(request->services->verified, VERIFIED_FILE, &blob->digest,
+			    blob->version);
 }
 
 /* Judge what was hashed. */
@@ -224,7 +225,7 @@ static int verify(struct request *request, const struct blob *blob, const struct
 {
 	if (!digest_equal(found, &blob->digest))
 		return -EBADMSG;
-	verified_add(request->services->verified, &blob->digest, blob->version);
+	verified_add(request->services->verified, VERIFIED_FILE, &blob->digest, blob->version);
 	return 0;
 }
 

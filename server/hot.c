@@ -17,7 +17,7 @@ enum {
 	SETS = 1024,	    /* of a shard */
 	WAYS = 4,
 	SEEN = 4096,	       /* of a shard: who was asked for once */
-	ENTRY_OVERHEAD = 2048, /* headers, and libmicrohttpd's own */
+	ENTRY_OVERHEAD = 1536, /* headers, and libmicrohttpd's own */
 };
 
 struct hot_entry {
@@ -36,12 +36,14 @@ struct shard {
 	unsigned int hand; /* slot */
 	uint32_t dice;
 	uint16_t seen[SEEN];
+	uint16_t tags[SETS * WAYS]; /* of hashes: who is not meant is not looked at */
 	struct hot_entry *slots[SETS * WAYS];
 };
 
 struct hot {
 	uint64_t max_bytes; /* of a shard */
 	unsigned int n_shards;
+	atomic_bool was_used; /* was anything ever kept? */
 	struct shard shards[SHARDS];
 };
 
@@ -102,9 +104,15 @@ static struct shard *shard_of(struct hot *hot, uint64_t hash)
 	return &hot->shards[hash % hot->n_shards];
 }
 
-static struct hot_entry **set_of(struct shard *shard, uint64_t hash)
+/* Return: the first slot of its set. */
+static size_t set_of(uint64_t hash)
 {
-	return &shard->slots[hash / SHARDS % SETS * WAYS];
+	return hash / SHARDS % SETS * WAYS;
+}
+
+static uint16_t tag_of(uint64_t hash)
+{
+	return (uint16_t)(hash >> 48 | 1);
 }
 
 /* Under lock. Return: what must be given back when the lock is not held any more. */
@@ -121,23 +129,25 @@ static struct hot_entry *take_out(struct shard *shard, struct hot_entry **slot)
 struct hot_entry *hot_get(struct hot *hot, const struct hot_key *key, uint32_t removals)
 {
 	uint64_t hash = hash_of(key);
-	struct hot_entry **set, *found = NULL, *stale = NULL;
+	struct hot_entry *found = NULL, *stale = NULL;
+	size_t first = set_of(hash);
 	struct shard *shard;
 
-	if (!hot)
+	if (!hot || !atomic_load_explicit(&hot->was_used, memory_order_relaxed))
 		return NULL;
 	shard = shard_of(hot, hash);
 	pthread_mutex_lock(&shard->lock);
-	set = set_of(shard, hash);
-	for (size_t i = 0; i < WAYS; i++) {
-		if (!entry_is(set[i], key))
+	for (size_t i = first; i < first + WAYS; i++) {
+		struct hot_entry **slot = &shard->slots[i];
+
+		if (shard->tags[i] != tag_of(hash) || !entry_is(*slot, key))
 			continue;
-		if (set[i]->removals == removals) {
-			found = set[i];
+		if ((*slot)->removals == removals) {
+			found = *slot;
 			found->used = true;
 			atomic_fetch_add(&found->refs, 1);
 		} else {
-			stale = take_out(shard, &set[i]);
+			stale = take_out(shard, slot);
 		}
 		break;
 	}
@@ -150,10 +160,9 @@ struct hot_entry *hot_get(struct hot *hot, const struct hot_key *key, uint32_t r
 static bool is_second_time(struct shard *shard, uint64_t hash)
 {
 	uint16_t *seen = &shard->seen[hash / SHARDS % SEEN];
-	uint16_t tag = (uint16_t)(hash >> 48 | 1);
-	bool known = *seen == tag;
+	bool known = *seen == tag_of(hash);
 
-	*seen = tag;
+	*seen = tag_of(hash);
 	return known;
 }
 
@@ -244,9 +253,11 @@ struct hot_entry *hot_put(struct hot *hot, const struct hot_key *key, struct MHD
 	if (shard->bytes + need <= hot->max_bytes)
 		entry = entry_new(key, response, bytes, removals);
 	if (entry) {
-		slot = choose(set_of(shard, hash), key);
+		slot = choose(&shard->slots[set_of(hash)], key);
 		gone[n++] = take_out(shard, slot);
 		*slot = entry;
+		shard->tags[slot - shard->slots] = tag_of(hash);
+		atomic_store_explicit(&hot->was_used, true, memory_order_relaxed);
 		shard->bytes += need;
 	}
 	pthread_mutex_unlock(&shard->lock);

@@ -8,6 +8,7 @@
  */
 #include "server/http_internal.h"
 
+#include <pthread.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
@@ -22,6 +23,7 @@
 
 enum {
 	TARGET_MAX = 16 * 1024,
+	SPARE_TARGET = 511, /* who has room for such a target is used again */
 };
 
 static const struct {
@@ -40,15 +42,47 @@ static int64_t now_us(void)
 	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
-/* One allocation for all that each request needs: there are many of them, and most are small. */
+/* What a thread ended last is what it begins with next: there are many, and most are small. */
+static pthread_key_t spare_key;
+static pthread_once_t spare_once = PTHREAD_ONCE_INIT;
+
+static void make_spare_key(void)
+{
+	if (pthread_key_create(&spare_key, free))
+		abort(); /* 1,024 are possible, and this is one of a handful */
+}
+
+static struct request *take_spare(void)
+{
+	struct request *request;
+
+	pthread_once(&spare_once, make_spare_key);
+	request = pthread_getspecific(spare_key);
+	if (request)
+		pthread_setspecific(spare_key, NULL);
+	return request;
+}
+
+static void free_request(struct request *request)
+{
+	if (!request->is_spare || pthread_getspecific(spare_key) ||
+	    pthread_setspecific(spare_key, request))
+		free(request);
+}
+
+/* One allocation for all that each request needs. */
 static struct request *new_request(const char *target)
 {
 	size_t len = strlen(target), kept = len > TARGET_MAX ? TARGET_MAX : len;
-	struct request *request = malloc(sizeof(*request) + 2 * (kept + 1));
+	bool is_spare = kept <= SPARE_TARGET;
+	struct request *request = is_spare ? take_spare() : NULL;
 
+	if (!request)
+		request = malloc(sizeof(*request) + 2 * ((is_spare ? SPARE_TARGET : kept) + 1));
 	if (!request)
 		return NULL;
 	memset(request, 0, sizeof(*request));
+	request->is_spare = is_spare;
 	request->is_too_long = len > kept;
 	request->target = (char *)(request + 1);
 	request->parsed = request->target + kept + 1;
@@ -145,7 +179,7 @@ void http_on_completed(void *cls, struct MHD_Connection *connection, void **stat
 		MHD_destroy_response(request->response);
 	hot_entry_unref(request->hot);
 	free(request->text);
-	free(request);
+	free_request(request);
 }
 
 /* The session or whatever else the operation holds is free before the client hears of it. */
@@ -165,7 +199,7 @@ static enum MHD_Result answer(struct request *request)
 		return r;
 	}
 	if (request->server->draining)
-		reply_header(request, "Connection", "close");
+		reply_header_text(request, "Connection", "close");
 	r = MHD_queue_response(request->connection, request->status, request->response);
 	MHD_destroy_response(steal_ptr(request->response));
 	return r;
@@ -254,7 +288,7 @@ static void find_operation(struct request *request, const char *method_name)
 		return;
 	reply_error(request, API_UNSUPPORTED, "this endpoint does not know the method");
 	operation_allow(request->route.endpoint, allow);
-	reply_header(request, "Allow", "%s", allow);
+	reply_header_text(request, "Allow", allow);
 }
 
 /* While the store is read-only no change begins; it may become so again at any moment. */
@@ -298,7 +332,7 @@ static bool is_welcome(struct request *request)
 	else
 		reply_error(request, API_TOOMANYREQUESTS,
 			    "too many connections from your address, close some or try again");
-	reply_header(request, "Connection", "close");
+	reply_header_text(request, "Connection", "close");
 	connections_count_refused(request->entry);
 	return false;
 }
@@ -349,7 +383,7 @@ static enum MHD_Result on_headers(struct request *request, const char *method_na
 		reply_error_status(request, API_UNSUPPORTED, 400,
 				   "the request's length is said wrongly, a header that "
 				   "counts once is there twice, or a header is none");
-		reply_header(request, "Connection", "close");
+		reply_header_text(request, "Connection", "close");
 		return answer(request);
 	}
 	find_operation(request, method_name);

@@ -273,7 +273,7 @@ void referrers_finish(struct request *request)
 		   json_pack("{s:i,s:s,s:o}", "schemaVersion", 2, "mediaType", OCI_MEDIA_INDEX,
 			     "manifests", page.names));
 	if (page.type)
-		reply_header(request, "OCI-Filters-Applied", "artifactType");
+		reply_header_text(request, "OCI-Filters-Applied", "artifactType");
 	snprintf(path, sizeof(path), "/v2/%s/referrers/%s", request->route.repository,
 		 digest_format(&request->route.digest, text));
 	add_next_referrers(request, &page, path);

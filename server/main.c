@@ -134,7 +134,6 @@ static int open_services(struct program *program, struct problem *problem)
 	if (!r && getrandom(services->key, sizeof(services->key), 0) != sizeof(services->key))
 		r = problem_set(problem, -EIO, "the system gives no random bytes");
 	services->verified = verified_new();
-	services->linked = verified_new();
 	if (!r && options->hot) {
 		services->hot = hot_new(options->hot, HOT_BLOB_MAX);
 		r = services->hot ? 0 : -ENOMEM;
@@ -178,7 +177,6 @@ static void close_services(struct program *program)
 	hot_free(services->hot);
 	hot_free(services->mapped);
 	verified_free(services->verified);
-	verified_free(services->linked);
 	index_close(services->index, in_step);
 	store_close(services->store);
 }

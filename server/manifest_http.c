@@ -108,11 +108,10 @@ static void send_manifest(struct request *request, const struct digest *digest, 
 		if (request->status != 200)
 			return;
 	}
-	reply_header(request, "Content-Type", "%s", media_type);
-	reply_header(request, "Docker-Content-Digest", "%s", text);
-	reply_header(request, "ETag", "%s", etag);
-	reply_header(request, "Cache-Control", "%s",
-		     request->route.has_digest ? "max-age=31536000, immutable" : "no-cache");
+	reply_header_text(request, "Content-Type", media_type);
+	reply_header_text(request, "Docker-Content-Digest", text);
+	reply_header_text(request, "ETag", etag);
+	reply_header_text(request, "Cache-Control", request->route.has_digest ? "max-age=31536000, immutable" : "no-cache");
 }
 
 void manifest_get_begin(struct request *request)
@@ -343,11 +342,11 @@ static void put_manifest(struct request *request, const struct oci_document *doc
 	reply_empty(request, 201);
 	digest_format(digest, text);
 	reply_header(request, "Location", "/v2/%s/manifests/%s", repository, text);
-	reply_header(request, "Docker-Content-Digest", "%s", text);
+	reply_header_text(request, "Docker-Content-Digest", text);
 	if (record.has_subject)
-		reply_header(request, "OCI-Subject", "%s", digest_format(&record.subject, text));
+		reply_header_text(request, "OCI-Subject", digest_format(&record.subject, text));
 	for (int i = 0; i < change.n_tags; i++)
-		reply_header(request, "OCI-Tag", "%s", tags[i]);
+		reply_header_text(request, "OCI-Tag", tags[i]);
 }
 
 void manifest_put_finish(struct request *request)

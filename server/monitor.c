@@ -139,7 +139,7 @@ void metrics_begin(struct request *request)
 	char *text = metrics_render(&len);
 
 	reply_text(request, 200, "text/plain; version=0.0.4; charset=utf-8", text, len);
-	reply_header(request, "Cache-Control", "no-store");
+	reply_header_text(request, "Cache-Control", "no-store");
 }
 
 static void reply_line(struct request *request, unsigned int status, const char *line)
@@ -147,7 +147,7 @@ static void reply_line(struct request *request, unsigned int status, const char 
 	char *text = strdup(line);
 
 	reply_text(request, status, "text/plain; charset=utf-8", text, strlen(line));
-	reply_header(request, "Cache-Control", "no-store");
+	reply_header_text(request, "Cache-Control", "no-store");
 }
 
 void health_begin(struct request *request)

@@ -52,6 +52,12 @@ void reply_response(struct request *request, unsigned int status, struct MHD_Res
 	add_namespace(request);
 }
 
+void reply_header_text(struct request *request, const char *name, const char *value)
+{
+	if (request->response)
+		MHD_add_response_header(request->response, name, value);
+}
+
 void reply_header(struct request *request, const char *name, const char *fmt, ...)
 {
 	char value[HEADER_MAX];
@@ -64,7 +70,7 @@ void reply_header(struct request *request, const char *name, const char *fmt, ..
 	n = vsnprintf(value, sizeof(value), fmt, ap);
 	va_end(ap);
 	if (n >= 0 && (size_t)n < sizeof(value))
-		MHD_add_response_header(request->response, name, value);
+		reply_header_text(request, name, value);
 }
 
 void reply_text(struct request *request, unsigned int status, const char *content_type, char *text,
@@ -91,7 +97,7 @@ static void reply_error_message(struct request *request, enum api_error error, u
 	text = api_error_json(error, shown);
 	reply_text(request, status, "application/json", text, text ? strlen(text) : 0);
 	if (status == 503 || status == 429)
-		reply_header(request, "Retry-After", "1");
+		reply_header_text(request, "Retry-After", "1");
 }
 
 void reply_error(struct request *request, enum api_error error, const char *fmt, ...)

@@ -38,11 +38,11 @@ enum {
 	LIST_PAGE_MAX = 1000,
 	/*
 	 * Of a connection: for the head of the request, half of it at first, and that of the
-	 * answer. The library clears all of it for each request: with twice as much there are a
-	 * tenth fewer small answers a second. With a page less, it would be on the heap, and
-	 * all of it in use; so it is a mapping, and slow clients have few of its pages.
+	 * answer. The library clears all of it for each request: with 16 KiB more, a small answer
+	 * takes a twentieth longer. Slow clients hold all of it, unless it is over 32 KiB, so that
+	 * the library makes it a mapping.
 	 */
-	CONNECTION_MEMORY = 36 * 1024,
+	CONNECTION_MEMORY = 20 * 1024,
 };
 
 enum method {
@@ -95,8 +95,7 @@ struct services {
 	struct hot *hot;	   /* NULL: nothing is kept */
 	struct hot *mapped;	   /* NULL: nor that */
 	struct packer *packer;	   /* NULL: blobs stay as they came */
-	struct verified *verified; /* files that have their digest; NULL: not known of any */
-	struct verified *linked;   /* links that repositories have */
+	struct verified *verified; /* files that have their digest, links that are there */
 	struct scrub *scrub;	   /* NULL: nobody looks for rot */
 	unsigned char key[16];	   /* random, of this run; for marks that clients must not know */
 	const char *namespace;	   /* borrowed: what ?ns= names this registry by, or "" */
@@ -125,6 +124,7 @@ struct request {
 	bool on_monitor;		   /* came to the address for metrics and health */
 	bool is_routed;			   /* the route is one */
 	bool is_too_long;		   /* the target, and cut */
+	bool is_spare;			   /* afterwards: has the size that all can use */
 	enum method method;
 	const char *method_name;
 	const struct operation *operation; /* NULL: none fits */
@@ -216,6 +216,9 @@ void reply_fd(struct request *request, unsigned int status, int fd, uint64_t off
 void reply_response(struct request *request, unsigned int status, struct MHD_Response *response,
 		    uint64_t bytes);
 
-/** reply_header() - add a header to the answer. */
+/** reply_header_text() - add a header to the answer. */
+void reply_header_text(struct request *request, const char *name, const char *value);
+
+/** reply_header() - add a header to the answer, of at most 2 KiB. */
 void reply_header(struct request *request, const char *name, const char *fmt, ...)
 	printf_like(3, 4);

@@ -23,19 +23,23 @@ enum {
 	BLOB_PATH_SIZE = 16 + DIGEST_TEXT_SIZE + sizeof(STORE_PACKED_SUFFIX),
 };
 
-static void shard_path(const struct digest *digest, char out[static SHARD_PATH_SIZE])
+/* Return: the end. */
+static char *shard_path(const struct digest *digest, char out[static SHARD_PATH_SIZE])
 {
-	snprintf(out, SHARD_PATH_SIZE, "%s/%02x", digest_algorithm_name(digest->algorithm),
-		 digest->bytes[0]);
+	char *end = stpcpy(stpcpy(out, digest_algorithm_name(digest->algorithm)), "/??");
+
+	end[-2] = "0123456789abcdef"[digest->bytes[0] >> 4];
+	end[-1] = "0123456789abcdef"[digest->bytes[0] & 15];
+	return end;
 }
 
 static void blob_path(const struct digest *digest, bool packed, char out[static BLOB_PATH_SIZE])
 {
 	char hex[DIGEST_TEXT_SIZE];
+	char *end = stpcpy(stpcpy(shard_path(digest, out), "/"), digest_format_hex(digest, hex));
 
-	snprintf(out, BLOB_PATH_SIZE, "%s/%02x/%s%s", digest_algorithm_name(digest->algorithm),
-		 digest->bytes[0], digest_format_hex(digest, hex),
-		 packed ? STORE_PACKED_SUFFIX : "");
+	if (packed)
+		memcpy(end, STORE_PACKED_SUFFIX, sizeof(STORE_PACKED_SUFFIX));
 }
 
 static int open_form(const struct store *store, const struct digest *digest, bool packed,
@@ -47,7 +51,10 @@ static int open_form(const struct store *store, const struct digest *digest, boo
 	int r = 0;
 
 	blob_path(digest, packed, path);
-	blob.fd = store_openat(store->blobs_fd, path, O_RDONLY | O_NOFOLLOW, 0);
+	/* When content was read last is of use to nobody: it would be written for each pull. */
+	blob.fd = store_openat(store->blobs_fd, path, O_RDONLY | O_NOFOLLOW | O_NOATIME, 0);
+	if (blob.fd == -EPERM) /* another user's file */
+		blob.fd = store_openat(store->blobs_fd, path, O_RDONLY | O_NOFOLLOW, 0);
 	if (blob.fd < 0)
 		return blob.fd;
 	if (fstat(blob.fd, &st))

@@ -1,14 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Owns the table: a slot for each value of some bits of a digest, the newest file in it. */
+/*
+ * Owns the table: a set for each value of some bits of a digest, the two newest of each kind
+ * in it.
+ */
 #include "server/verified.h"
 
 #include <stdatomic.h>
 #include <string.h>
 
-enum { SLOTS = 1 << 20 }; /* 8 MiB where all are used */
+enum { SETS = 1 << 19, WAYS = 2 }; /* 16 MiB where all are used */
+
+/* Who asks for one kind asks for the other next: a set is half a line of the processor's cache. */
+struct set {
+	atomic_uint_least64_t marks[VERIFIED_KINDS][WAYS]; /* 0: none */
+};
 
 struct verified {
-	atomic_uint_least64_t slots[SLOTS]; /* 0: none */
+	struct set sets[SETS];
 };
 
 struct verified *verified_new(void)
@@ -25,29 +33,41 @@ void verified_free(struct verified *verified)
  * A digest's bytes are as good as random ones: nobody finds content whose mark is that of a given
  * one. What clients have a say in must not reach @version without a key.
  */
-static uint64_t mark_of(const struct digest *digest, uint64_t version, size_t *slot)
+static uint64_t mark_of(const struct digest *digest, uint64_t version, size_t *set)
 {
 	uint64_t words[2];
 
 	memcpy(words, digest->bytes, sizeof(words));
-	*slot = words[0] % SLOTS;
+	*set = words[0] % SETS;
 	return (words[0] >> 20 ^ words[1] ^ version * 0x9E3779B97F4A7C15u) | 1;
 }
 
-bool verified_has(const struct verified *verified, const struct digest *digest, uint64_t version)
+static uint64_t mark_in(const atomic_uint_least64_t *mark)
 {
-	size_t slot;
-	uint64_t mark = mark_of(digest, version, &slot);
-
-	return verified &&
-	       atomic_load_explicit(&verified->slots[slot], memory_order_relaxed) == mark;
+	return atomic_load_explicit(mark, memory_order_relaxed);
 }
 
-void verified_add(struct verified *verified, const struct digest *digest, uint64_t version)
+bool verified_has(const struct verified *verified, enum verified_kind kind,
+		  const struct digest *digest, uint64_t version)
 {
-	size_t slot;
-	uint64_t mark = mark_of(digest, version, &slot);
+	size_t set;
+	uint64_t mark = mark_of(digest, version, &set);
 
-	if (verified)
-		atomic_store_explicit(&verified->slots[slot], mark, memory_order_relaxed);
+	return verified && (mark_in(&verified->sets[set].marks[kind][0]) == mark ||
+			    mark_in(&verified->sets[set].marks[kind][1]) == mark);
+}
+
+/* The newest is first, the one before second; what two threads add at once may be lost. */
+void verified_add(struct verified *verified, enum verified_kind kind, const struct digest *digest,
+		  uint64_t version)
+{
+	size_t set;
+	uint64_t mark = mark_of(digest, version, &set);
+	atomic_uint_least64_t *marks;
+
+	if (!verified)
+		return;
+	marks = verified->sets[set].marks[kind];
+	atomic_store_explicit(&marks[1], mark_in(&marks[0]), memory_order_relaxed);
+	atomic_store_explicit(&marks[0], mark, memory_order_relaxed);
 }

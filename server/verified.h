@@ -12,10 +12,18 @@
 
 struct verified;
 
+enum verified_kind {
+	VERIFIED_FILE, /* version: of the file, see struct blob */
+	VERIFIED_LINK, /* version: of the repository's link */
+	VERIFIED_KINDS
+};
+
 /** verified_new() - NULL = no memory; the calls below take that, and then know nothing. */
 struct verified *verified_new(void) must_check;
 void verified_free(struct verified *verified);
 
-/** verified_has(), verified_add() - @version: of the file, see struct blob, or whatever else. */
-bool verified_has(const struct verified *verified, const struct digest *digest, uint64_t version);
-void verified_add(struct verified *verified, const struct digest *digest, uint64_t version);
+/** verified_has(), verified_add() - @version: clients must not be able to choose it. */
+bool verified_has(const struct verified *verified, enum verified_kind kind,
+		  const struct digest *digest, uint64_t version);
+void verified_add(struct verified *verified, enum verified_kind kind, const struct digest *digest,
+		  uint64_t version);

@@ -21,9 +21,9 @@ static void what_was_added_is_known_and_nothing_else(void **state)
 	for (unsigned int i = 0; i < 1000; i++) {
 		struct digest digest = digest_of(i);
 
-		assert_false(verified_has(verified, &digest, 7));
-		verified_add(verified, &digest, 7);
-		assert_true(verified_has(verified, &digest, 7));
+		assert_false(verified_has(verified, VERIFIED_FILE, &digest, 7));
+		verified_add(verified, VERIFIED_FILE, &digest, 7);
+		assert_true(verified_has(verified, VERIFIED_FILE, &digest, 7));
 	}
 	verified_free(verified);
 }
@@ -34,12 +34,12 @@ static void a_file_that_changed_is_another_one(void **state)
 	struct digest digest = digest_of(1);
 
 	(void)state;
-	verified_add(verified, &digest, 1);
-	assert_false(verified_has(verified, &digest, 2));
-	assert_false(verified_has(verified, &digest, 0));
-	verified_add(verified, &digest, 2);
-	assert_true(verified_has(verified, &digest, 2));
-	assert_false(verified_has(verified, &digest, 1));
+	verified_add(verified, VERIFIED_FILE, &digest, 1);
+	assert_false(verified_has(verified, VERIFIED_FILE, &digest, 2));
+	assert_false(verified_has(verified, VERIFIED_FILE, &digest, 0));
+	verified_add(verified, VERIFIED_FILE, &digest, 2);
+	assert_true(verified_has(verified, VERIFIED_FILE, &digest, 2));
+	assert_false(verified_has(verified, VERIFIED_FILE, &digest, 1));
 	verified_free(verified);
 }
 
@@ -48,8 +48,8 @@ static void without_memory_nothing_is_known(void **state)
 	struct digest digest = digest_of(1);
 
 	(void)state;
-	verified_add(NULL, &digest, 1);
-	assert_false(verified_has(NULL, &digest, 1));
+	verified_add(NULL, VERIFIED_FILE, &digest, 1);
+	assert_false(verified_has(NULL, VERIFIED_FILE, &digest, 1));
 }
 
 int main(void)

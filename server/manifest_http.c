@@ -111,7 +111,8 @@ static void send_manifest(struct request *request, const struct digest *digest, 
 	reply_header_text(request, "Content-Type", media_type);
 	reply_header_text(request, "Docker-Content-Digest", text);
 	reply_header_text(request, "ETag", etag);
-	reply_header_text(request, "Cache-Control", request->route.has_digest ? "max-age=31536000, immutable" : "no-cache");
+	reply_header_text(request, "Cache-Control",
+			  request->route.has_digest ? "max-age=31536000, immutable" : "no-cache");
 }
 
 void manifest_get_begin(struct request *request)

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -129,6 +130,19 @@ int remove_tree_at(int dirfd, const char *name) must_check;
 /** plain_name_is_valid() - a file name of letters, digits, '.', '_' and '-', not beginning with
  * '.'. */
 bool plain_name_is_valid(const char *name);
+
+/**
+ * text_append() - @text, or as much of it as there is room for before @end, and a 0 behind it;
+ * several times cheaper than snprintf(). Return: where that is.
+ */
+static inline char *text_append(char *to, const char *end, const char *text)
+{
+	size_t n = strnlen(text, (size_t)(end - to) - 1);
+
+	memcpy(to, text, n);
+	to[n] = '\0';
+	return to + n;
+}
 
 /** format_text() - asprintf that returns the string or NULL. The caller frees it. */
 char *format_text(const char *fmt, ...) printf_like(1, 2) must_check;

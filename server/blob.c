@@ -92,6 +92,13 @@ static bool is_to_be_mapped(const struct request *request, const struct blob *bl
 	       blob->size_bytes <= HOT_MAPPED_MAX && hot_ask(request->services->mapped, &key);
 }
 
+static void etag_of(const char *digest, const char *suffix, char out[static ETAG_SIZE])
+{
+	const char *end = out + ETAG_SIZE;
+
+	text_append(text_append(text_append(out, end, "\""), end, digest), end, suffix);
+}
+
 static void send_blob(struct request *request, struct blob *blob, const char *digest)
 {
 	bool is_plain = request->is_plain; /* has none of these */
@@ -104,8 +111,8 @@ static void send_blob(struct request *request, struct blob *blob, const char *di
 	bool as_frames;
 	unsigned int n;
 
-	stpcpy(stpcpy(stpcpy(etag, "\""), digest), "\"");
-	stpcpy(stpcpy(stpcpy(packed_etag, "\""), digest), "-zstd\"");
+	etag_of(digest, "\"", etag);
+	etag_of(digest, "-zstd\"", packed_etag);
 	if (if_match && !etag_listed(if_match, etag, false) &&
 	    !etag_listed(if_match, packed_etag, false)) {
 		blob_close(blob);

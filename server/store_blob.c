@@ -23,23 +23,23 @@ enum {
 	BLOB_PATH_SIZE = 16 + DIGEST_TEXT_SIZE + sizeof(STORE_PACKED_SUFFIX),
 };
 
-/* Return: the end. */
-static char *shard_path(const struct digest *digest, char out[static SHARD_PATH_SIZE])
+/* Return: its end. */
+static char *shard_path(const struct digest *digest, char *out, const char *end)
 {
-	char *end = stpcpy(stpcpy(out, digest_algorithm_name(digest->algorithm)), "/??");
+	const char shard[] = { '/', "0123456789abcdef"[digest->bytes[0] >> 4],
+			       "0123456789abcdef"[digest->bytes[0] & 15], '\0' };
 
-	end[-2] = "0123456789abcdef"[digest->bytes[0] >> 4];
-	end[-1] = "0123456789abcdef"[digest->bytes[0] & 15];
-	return end;
+	return text_append(text_append(out, end, digest_algorithm_name(digest->algorithm)), end,
+			   shard);
 }
 
 static void blob_path(const struct digest *digest, bool packed, char out[static BLOB_PATH_SIZE])
 {
-	char hex[DIGEST_TEXT_SIZE];
-	char *end = stpcpy(stpcpy(shard_path(digest, out), "/"), digest_format_hex(digest, hex));
+	const char *end = out + BLOB_PATH_SIZE;
+	char hex[DIGEST_TEXT_SIZE], *p = text_append(shard_path(digest, out, end), end, "/");
 
-	if (packed)
-		memcpy(end, STORE_PACKED_SUFFIX, sizeof(STORE_PACKED_SUFFIX));
+	p = text_append(p, end, digest_format_hex(digest, hex));
+	text_append(p, end, packed ? STORE_PACKED_SUFFIX : "");
 }
 
 static int open_form(const struct store *store, const struct digest *digest, bool packed,
@@ -180,7 +180,7 @@ static int sync_shard(struct store *store, const struct digest *digest)
 {
 	char shard[SHARD_PATH_SIZE];
 
-	shard_path(digest, shard);
+	shard_path(digest, shard, shard + sizeof(shard));
 	return store_sync_dir(store->blobs_fd, shard);
 }
 

@@ -39,7 +39,26 @@ static void a_file_that_changed_is_another_one(void **state)
 	assert_false(verified_has(verified, VERIFIED_FILE, &digest, 0));
 	verified_add(verified, VERIFIED_FILE, &digest, 2);
 	assert_true(verified_has(verified, VERIFIED_FILE, &digest, 2));
+	assert_false(verified_has(verified, VERIFIED_FILE, &digest, 3));
+	verified_free(verified);
+}
+
+static void two_repositories_share_a_blob(void **state)
+{
+	struct verified *verified = verified_new();
+	struct digest digest = digest_of(1);
+
+	(void)state;
+	verified_add(verified, VERIFIED_LINK, &digest, 1);
+	verified_add(verified, VERIFIED_LINK, &digest, 2);
+	assert_true(verified_has(verified, VERIFIED_LINK, &digest, 1));
+	assert_true(verified_has(verified, VERIFIED_LINK, &digest, 2));
 	assert_false(verified_has(verified, VERIFIED_FILE, &digest, 1));
+	/* Bounded: what was seen first is forgotten first. */
+	verified_add(verified, VERIFIED_LINK, &digest, 3);
+	assert_false(verified_has(verified, VERIFIED_LINK, &digest, 1));
+	assert_true(verified_has(verified, VERIFIED_LINK, &digest, 2));
+	assert_true(verified_has(verified, VERIFIED_LINK, &digest, 3));
 	verified_free(verified);
 }
 
@@ -57,6 +76,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_was_added_is_known_and_nothing_else),
 		cmocka_unit_test(a_file_that_changed_is_another_one),
+		cmocka_unit_test(two_repositories_share_a_blob),
 		cmocka_unit_test(without_memory_nothing_is_known),
 	};
 

@@ -30,14 +30,12 @@ const char *digest_algorithm_name(enum digest_algorithm algorithm)
 	return algorithms[algorithm].name;
 }
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return -1;
-}
+/* One more than the value; 0: no digit. */
+static const uint8_t hex_digits[256] = {
+	['0'] = 1,  ['1'] = 2,	['2'] = 3,  ['3'] = 4,	['4'] = 5,  ['5'] = 6,
+	['6'] = 7,  ['7'] = 8,	['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12,
+	['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+};
 
 int digest_parse_hex(enum digest_algorithm algorithm, const char *hex, size_t len,
 		     struct digest *out)
@@ -47,11 +45,11 @@ int digest_parse_hex(enum digest_algorithm algorithm, const char *hex, size_t le
 	if (len != 2 * digest_size(algorithm))
 		return -EINVAL;
 	for (size_t i = 0; i < len; i += 2) {
-		int high = hex_value(hex[i]), low = hex_value(hex[i + 1]);
+		uint8_t high = hex_digits[(uint8_t)hex[i]], low = hex_digits[(uint8_t)hex[i + 1]];
 
-		if (high < 0 || low < 0)
+		if (!high || !low)
 			return -EINVAL;
-		digest.bytes[i / 2] = (uint8_t)(high << 4 | low);
+		digest.bytes[i / 2] = (uint8_t)((high - 1) << 4 | (low - 1));
 	}
 	*out = digest;
 	return 0;

@@ -168,7 +168,8 @@ static int flush(struct request *request)
 		r = -ENOSPC;
 	if (!r)
 		r = upload_append(request->upload, request->body, request->body_len,
-				  keeps_data(request), algorithm_of(request));
+				  keeps_data(request), algorithm_of(request),
+				  request->body_size == FOLLOWER_PIECE ? &request->body : NULL);
 	if (!r)
 		request->body_len = 0;
 	return r;

@@ -8,28 +8,40 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <string.h>
 
 enum {
 	READ_BYTES = 256 * 1024,
 	WRITE_BACK_BYTES = 8 * 1024 * 1024, /* told to the kernel at a time */
 	THREADS_MAX = 64,
+	QUEUE = 8,	 /* pieces of one follower */
+	PIECES_MAX = 64, /* of all together: 8 MiB */
 };
 
 enum state { IDLE, QUEUED, RUNNING };
+
+/* Bytes of the file that are in memory. */
+struct piece {
+	char *bytes; /* owned: FOLLOWER_PIECE */
+	size_t len;
+	uint64_t off; /* in the file */
+};
 
 struct follower {
 	struct followers *followers; /* borrowed */
 	struct hasher *hasher;	     /* owned */
 	enum digest_algorithm algorithm;
-	char *piece;	       /* owned: READ_BYTES */
-	enum state state;      /* under lock */
-	bool pausing;	       /* under lock */
-	int fd;		       /* under lock; borrowed */
-	uint64_t fed;	       /* under lock: bytes that are in the file */
-	uint64_t hashed;       /* of whose hasher it is */
-	uint64_t written_back; /* likewise */
-	bool failed;	       /* likewise */
-	struct follower *next; /* under lock: in the queue */
+	char *buffer;		   /* owned: READ_BYTES */
+	struct piece queue[QUEUE]; /* under lock: one behind the other, none behind fed */
+	size_t n_queue;		   /* under lock */
+	enum state state;	   /* under lock */
+	bool pausing;		   /* under lock */
+	int fd;			   /* under lock; borrowed */
+	uint64_t fed;		   /* under lock: bytes that are in the file */
+	uint64_t hashed;	   /* of whose hasher it is */
+	uint64_t written_back;	   /* likewise */
+	bool failed;		   /* likewise */
+	struct follower *next;	   /* under lock: in the queue */
 };
 
 struct followers {
@@ -37,23 +49,16 @@ struct followers {
 	pthread_cond_t wake, idle;
 	struct follower *first, **last; /* under lock */
 	bool stop;			/* under lock */
+	char *spare[PIECES_MAX];	/* under lock; owned */
+	size_t n_spare;			/* under lock */
+	size_t n_pieces;		/* under lock: spare or in a queue */
 	unsigned int n;
 	pthread_t threads[THREADS_MAX];
 };
 
-/* The next bytes of the file, up to @end. Not under lock. */
-static void hash_piece(struct follower *follower, int fd, uint64_t end)
+static void note_hashed(struct follower *follower, int fd, size_t len)
 {
-	uint64_t left = end - follower->hashed;
-	size_t want = left < READ_BYTES ? (size_t)left : READ_BYTES;
-	ssize_t n = pread_full(fd, follower->piece, want, follower->hashed);
-
-	if (n < 0 || (size_t)n != want) {
-		follower->failed = true;
-		return;
-	}
-	hasher_update(follower->hasher, follower->piece, want);
-	follower->hashed += want;
+	follower->hashed += len;
 	if (follower->hashed - follower->written_back < WRITE_BACK_BYTES)
 		return;
 	/* Begun, not waited for; where this is not possible the sync does it all. */
@@ -63,18 +68,67 @@ static void hash_piece(struct follower *follower, int fd, uint64_t end)
 	follower->written_back = follower->hashed;
 }
 
+/* The next bytes of the file, up to @end. Not under lock. */
+static void hash_file(struct follower *follower, int fd, uint64_t end)
+{
+	uint64_t left = end - follower->hashed;
+	size_t want = left < READ_BYTES ? (size_t)left : READ_BYTES;
+	ssize_t n = pread_full(fd, follower->buffer, want, follower->hashed);
+
+	if (n < 0 || (size_t)n != want) {
+		follower->failed = true;
+		return;
+	}
+	hasher_update(follower->hasher, follower->buffer, want);
+	note_hashed(follower, fd, want);
+}
+
+/* Under lock. */
+static struct piece take_piece(struct follower *follower)
+{
+	struct piece piece = follower->queue[0];
+
+	follower->n_queue--;
+	memmove(follower->queue, follower->queue + 1, follower->n_queue * sizeof(piece));
+	return piece;
+}
+
+/* Under lock. */
+static void give_back(struct followers *followers, struct piece *piece)
+{
+	followers->spare[followers->n_spare++] = piece->bytes;
+}
+
+/* The next bytes, from memory where they are there. Under lock, which is dropped for the work. */
+static void hash_next(struct follower *follower)
+{
+	struct followers *followers = follower->followers;
+	uint64_t end = follower->fed;
+	struct piece piece = { .bytes = NULL };
+	int fd = follower->fd;
+
+	if (follower->n_queue && follower->queue[0].off == follower->hashed)
+		piece = take_piece(follower);
+	else if (follower->n_queue)
+		end = follower->queue[0].off;
+	pthread_mutex_unlock(&followers->lock);
+	if (piece.bytes) {
+		hasher_update(follower->hasher, piece.bytes, piece.len);
+		note_hashed(follower, fd, piece.len);
+	} else {
+		hash_file(follower, fd, end);
+	}
+	pthread_mutex_lock(&followers->lock);
+	if (piece.bytes)
+		give_back(followers, &piece);
+}
+
 /* Under lock, which is dropped for the work. */
 static void run(struct followers *followers, struct follower *follower)
 {
 	follower->state = RUNNING;
-	while (!follower->pausing && !follower->failed && follower->hashed < follower->fed) {
-		uint64_t end = follower->fed;
-		int fd = follower->fd;
-
-		pthread_mutex_unlock(&followers->lock);
-		hash_piece(follower, fd, end);
-		pthread_mutex_lock(&followers->lock);
-	}
+	while (!follower->pausing && !follower->failed && follower->hashed < follower->fed)
+		hash_next(follower);
 	follower->state = IDLE;
 	pthread_cond_broadcast(&followers->idle);
 }
@@ -135,6 +189,8 @@ void followers_free(struct followers *followers)
 	pthread_mutex_unlock(&followers->lock);
 	for (unsigned int i = 0; i < followers->n; i++)
 		pthread_join(followers->threads[i], NULL);
+	while (followers->n_spare)
+		free(followers->spare[--followers->n_spare]);
 	pthread_cond_destroy(&followers->idle);
 	pthread_cond_destroy(&followers->wake);
 	pthread_mutex_destroy(&followers->lock);
@@ -150,11 +206,11 @@ struct follower *follower_new(struct followers *followers, enum digest_algorithm
 	follower->followers = followers;
 	follower->algorithm = algorithm;
 	follower->hasher = hasher_new(algorithm);
-	follower->piece = malloc(READ_BYTES);
-	if (follower->hasher && follower->piece)
+	follower->buffer = malloc(READ_BYTES);
+	if (follower->hasher && follower->buffer)
 		return follower;
 	hasher_free(follower->hasher);
-	free(follower->piece);
+	free(follower->buffer);
 	free(follower);
 	return NULL;
 }
@@ -164,13 +220,49 @@ enum digest_algorithm follower_algorithm(const struct follower *follower)
 	return follower->algorithm;
 }
 
-void follower_feed(struct follower *follower, int fd, uint64_t size_bytes)
+/* Under lock. Return: memory of FOLLOWER_PIECE bytes to go on with, or NULL: keep what you have. */
+static char *other_memory(struct followers *followers)
+{
+	char *bytes;
+
+	if (followers->n_spare)
+		return followers->spare[--followers->n_spare];
+	if (followers->n_pieces == PIECES_MAX)
+		return NULL;
+	bytes = malloc(FOLLOWER_PIECE);
+	if (bytes)
+		followers->n_pieces++;
+	return bytes;
+}
+
+/* Under lock. */
+static void enqueue_piece(struct follower *follower, char **piece, size_t len)
+{
+	char *other = follower->n_queue < QUEUE ? other_memory(follower->followers) : NULL;
+
+	if (!other)
+		return;
+	follower->queue[follower->n_queue++] =
+		(struct piece){ .bytes = *piece, .len = len, .off = follower->fed - len };
+	*piece = other;
+}
+
+/* Under lock. */
+static void drop_pieces(struct follower *follower)
+{
+	while (follower->n_queue)
+		give_back(follower->followers, &follower->queue[--follower->n_queue]);
+}
+
+void follower_feed(struct follower *follower, int fd, uint64_t size_bytes, char **piece, size_t len)
 {
 	struct followers *followers = follower->followers;
 
 	pthread_mutex_lock(&followers->lock);
 	follower->fd = fd;
 	follower->fed = size_bytes;
+	if (piece)
+		enqueue_piece(follower, piece, len);
 	if (follower->state == IDLE) {
 		follower->state = QUEUED;
 		follower->next = NULL;
@@ -194,17 +286,26 @@ static void take_from_queue(struct followers *followers, struct follower *follow
 	follower->state = IDLE;
 }
 
-void follower_pause(struct follower *follower)
+/* Under lock, which is dropped meanwhile: no thread has it any more. */
+static void stop_running(struct follower *follower)
 {
 	struct followers *followers = follower->followers;
 
-	pthread_mutex_lock(&followers->lock);
 	if (follower->state == QUEUED)
 		take_from_queue(followers, follower);
 	follower->pausing = true;
 	while (follower->state == RUNNING)
 		pthread_cond_wait(&followers->idle, &followers->lock);
 	follower->pausing = false;
+}
+
+void follower_pause(struct follower *follower)
+{
+	struct followers *followers = follower->followers;
+
+	pthread_mutex_lock(&followers->lock);
+	stop_running(follower);
+	drop_pieces(follower);
 	pthread_mutex_unlock(&followers->lock);
 }
 
@@ -214,16 +315,23 @@ void follower_free(struct follower *follower)
 		return;
 	follower_pause(follower);
 	hasher_free(follower->hasher);
-	free(follower->piece);
+	free(follower->buffer);
 	free(follower);
 }
 
 int follower_finish(struct follower *follower, int fd, uint64_t size_bytes, struct digest *out)
 {
+	struct followers *followers = follower->followers;
+
 	/* Nothing is faster than this thread doing the rest itself. */
-	follower_pause(follower);
+	pthread_mutex_lock(&followers->lock);
+	stop_running(follower);
+	follower->fd = fd;
+	follower->fed = size_bytes;
 	while (!follower->failed && follower->hashed < size_bytes)
-		hash_piece(follower, fd, size_bytes);
+		hash_next(follower);
+	drop_pieces(follower);
+	pthread_mutex_unlock(&followers->lock);
 	if (follower->failed || follower->hashed != size_bytes)
 		return -EIO;
 	hasher_final(follower->hasher, out);

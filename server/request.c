@@ -65,21 +65,28 @@ int request_collect(struct request *request, const char *bytes, size_t len, size
  * What is said once or not at all. Of two, another reader before us, such as a proxy that checks
  * who asks, could take the one that we do not look at.
  */
-static const char *const singles[] = {
-	"Host",
-	"Content-Length",
-	"Transfer-Encoding",
-	"Authorization",
-	"Content-Encoding",
-	"Content-Range",
-	"Content-Type",
-	"Range",
-	"Expect",
-	"If-Match",
-	"If-None-Match",
-	"If-Range",
-	"If-Modified-Since",
-	"If-Unmodified-Since",
+#define SINGLE(name)                   \
+	{                              \
+		name, sizeof(name) - 1 \
+	}
+static const struct {
+	const char *name;
+	size_t len;
+} singles[] = {
+	SINGLE("Host"),
+	SINGLE("Content-Length"),
+	SINGLE("Transfer-Encoding"),
+	SINGLE("Authorization"),
+	SINGLE("Content-Encoding"),
+	SINGLE("Content-Range"),
+	SINGLE("Content-Type"),
+	SINGLE("Range"),
+	SINGLE("Expect"),
+	SINGLE("If-Match"),
+	SINGLE("If-None-Match"),
+	SINGLE("If-Range"),
+	SINGLE("If-Modified-Since"),
+	SINGLE("If-Unmodified-Since"),
 };
 
 struct framing {
@@ -127,6 +134,7 @@ static enum MHD_Result count_framing(void *cls, enum MHD_ValueKind kind, const c
 				     const char *value)
 {
 	struct framing *framing = cls;
+	size_t len = strlen(key);
 
 	(void)kind;
 	if (!is_header_name(key) || !is_header_value(value) ||
@@ -137,7 +145,7 @@ static enum MHD_Result count_framing(void *cls, enum MHD_ValueKind kind, const c
 	else if (!strcasecmp(key, "Transfer-Encoding"))
 		framing->coding = value;
 	for (size_t i = 0; i < ARRAY_SIZE(singles); i++) {
-		if (!strcasecmp(key, singles[i]) && framing->n[i]++)
+		if (len == singles[i].len && !strcasecmp(key, singles[i].name) && framing->n[i]++)
 			framing->repeated = true;
 	}
 	return MHD_YES;

@@ -19,6 +19,7 @@
 
 #include "server/access.h"
 #include "server/connections.h"
+#include "server/follower.h"
 #include "server/index.h"
 #include "server/route.h"
 #include "server/store.h"
@@ -27,7 +28,7 @@
 
 enum {
 	/* Bytes of a body that are collected before they are stored and hashed. */
-	BODY_PIECE = 128 * 1024,
+	BODY_PIECE = FOLLOWER_PIECE,
 	/*
 	 * Read and dropped behind an answer, so that the client gets to see it. What is longer
 	 * is answered at once and loses its connection; behind a failure amid a body that was

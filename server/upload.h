@@ -72,10 +72,11 @@ enum digest_algorithm upload_expected(const struct upload *upload);
  * @keep: a session file, that stays when the request ends; else one without a name, where
  * the session has no file yet.
  * @algorithm: what to hash with, as far as it is known (a session's first bytes decide).
+ * @piece: NULL, or where @bytes are, in memory that may be exchanged: see follower_feed().
  * Return: 0 or -errno; what was stored before stays good, nothing of @bytes is.
  */
 int upload_append(struct upload *upload, const void *bytes, size_t len, bool keep,
-		  enum digest_algorithm algorithm) must_check;
+		  enum digest_algorithm algorithm, char **piece) must_check;
 
 /**
  * upload_sync() - what was appended to the session file, by whatever request, is on disk when this

@@ -73,7 +73,7 @@ static int pwrite_all(int fd, const char *bytes, size_t len, uint64_t off)
 }
 
 int upload_append(struct upload *upload, const void *bytes, size_t len, bool keep,
-		  enum digest_algorithm algorithm)
+		  enum digest_algorithm algorithm, char **piece)
 {
 	int r;
 
@@ -91,7 +91,7 @@ int upload_append(struct upload *upload, const void *bytes, size_t len, bool kee
 	upload->size_bytes += len;
 	upload->data_synced = false;
 	if (upload->follower)
-		follower_feed(upload->follower, upload->temp.fd, upload->size_bytes);
+		follower_feed(upload->follower, upload->temp.fd, upload->size_bytes, piece, len);
 	return 0;
 }
 
@@ -157,7 +157,7 @@ int upload_commit(struct upload *upload, const void *bytes, size_t len, const st
 			return -EBADMSG;
 		return store_publish_content(store, digest, bytes, len);
 	}
-	r = upload_append(upload, bytes, len, true, digest->algorithm);
+	r = upload_append(upload, bytes, len, true, digest->algorithm, NULL);
 	if (!r)
 		r = open_data(upload, true, digest->algorithm);
 	if (!r)

@@ -155,13 +155,13 @@ static void chunks_make_one_blob(void **state)
 
 	(void)state;
 	snprintf(id, sizeof(id), "%s", upload_id(upload));
-	assert_int_equal(upload_append(upload, "ab", 2, true, DIGEST_SHA256), 0);
+	assert_int_equal(upload_append(upload, "ab", 2, true, DIGEST_SHA256, NULL), 0);
 	upload_release(uploads, upload);
 	assert_int_equal(upload_acquire(uploads, id, "other", &again), -ENOENT);
 	assert_int_equal(upload_acquire(uploads, id, "r", &again), 0);
 	assert_int_equal(upload_acquire(uploads, id, "r", &upload), -EBUSY);
 	assert_int_equal(upload_size(again), 2);
-	assert_int_equal(upload_append(again, "cd", 2, true, DIGEST_SHA256), 0);
+	assert_int_equal(upload_append(again, "cd", 2, true, DIGEST_SHA256, NULL), 0);
 	assert_int_equal(upload_commit(again, "ef", 2, &digest), 0);
 	upload_drop(uploads, again);
 	assert_int_equal(upload_acquire(uploads, id, "r", &again), -ENOENT);
@@ -175,7 +175,7 @@ static void an_upload_with_another_digest_is_not_published(void **state)
 
 	(void)state;
 	assert_int_equal(upload_commit(upload, "unexpected", 10, &digest), -EBADMSG);
-	assert_int_equal(upload_append(upload, "unex", 4, true, DIGEST_SHA256), 0);
+	assert_int_equal(upload_append(upload, "unex", 4, true, DIGEST_SHA256, NULL), 0);
 	assert_int_equal(upload_commit(upload, "pected", 6, &digest), -EBADMSG);
 	upload_drop(uploads, upload);
 	assert_true(blob_is_missing(&digest));
@@ -190,7 +190,7 @@ static void a_session_survives_a_restart(void **state)
 
 	(void)state;
 	snprintf(id, sizeof(id), "%s", upload_id(upload));
-	assert_int_equal(upload_append(upload, "before ", 7, true, DIGEST_SHA256), 0);
+	assert_int_equal(upload_append(upload, "before ", 7, true, DIGEST_SHA256, NULL), 0);
 	upload_release(uploads, upload);
 	uploads_free(uploads);
 	/* Also where the clock jumped meanwhile. */
@@ -199,7 +199,7 @@ static void a_session_survives_a_restart(void **state)
 	uploads_expire(uploads, 3600);
 	assert_int_equal(upload_acquire(uploads, id, "r", &upload), 0);
 	assert_int_equal(upload_size(upload), 7);
-	assert_int_equal(upload_append(upload, "and", 3, true, DIGEST_SHA256), 0);
+	assert_int_equal(upload_append(upload, "and", 3, true, DIGEST_SHA256, NULL), 0);
 	assert_int_equal(upload_commit(upload, " after", 6, &digest), 0);
 	upload_drop(uploads, upload);
 	blob_is(&digest, "before and after");
@@ -212,7 +212,7 @@ static void data_of_a_single_request_goes_with_it(void **state)
 
 	(void)state;
 	snprintf(id, sizeof(id), "%s", upload_id(upload));
-	assert_int_equal(upload_append(upload, "half", 4, false, DIGEST_SHA256), 0);
+	assert_int_equal(upload_append(upload, "half", 4, false, DIGEST_SHA256, NULL), 0);
 	upload_release(uploads, upload);
 	assert_int_equal(upload_acquire(uploads, id, "r", &upload), 0);
 	assert_int_equal(upload_size(upload), 0);
@@ -226,7 +226,7 @@ static void a_sha512_upload_is_checked_as_sha512(void **state)
 
 	(void)state;
 	assert_int_equal(digest_compute(DIGEST_SHA512, "abc", 3, &digest), 0);
-	assert_int_equal(upload_append(upload, "ab", 2, true, DIGEST_SHA256), 0);
+	assert_int_equal(upload_append(upload, "ab", 2, true, DIGEST_SHA256, NULL), 0);
 	assert_int_equal(upload_commit(upload, "c", 1, &digest), 0);
 	upload_drop(uploads, upload);
 	blob_is(&digest, "abc");
@@ -243,7 +243,7 @@ static void what_a_crash_left_of_an_upload_is_removed(void **state)
 	struct stat st;
 
 	(void)state;
-	assert_int_equal(upload_append(upload, "x", 1, true, DIGEST_SHA256), 0);
+	assert_int_equal(upload_append(upload, "x", 1, true, DIGEST_SHA256, NULL), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(left); i++) {
 		int fd = openat(store->root_fd, left[i], O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 

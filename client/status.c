@@ -56,6 +56,23 @@ static void print_waiting(const json_t *waiting)
 	}
 }
 
+static void print_suspects(const json_t *suspects)
+{
+	const json_t *suspect;
+	size_t i;
+
+	json_array_foreach(suspects, i, suspect) {
+		unsigned long long ms = (unsigned long long)number(suspect, "quarantine_ms");
+
+		printf("suspect  %s  the network worker died %llu times while it was fetched",
+		       json_get_string(suspect, "digest") ?: "?",
+		       (unsigned long long)number(suspect, "deaths"));
+		if (ms)
+			printf("; in quarantine for %llu s more", (ms + 999) / 1000);
+		putchar('\n');
+	}
+}
+
 static void print_status(const json_t *status)
 {
 	const json_t *cache = json_object_get(status, "cache");
@@ -72,6 +89,7 @@ static void print_status(const json_t *status)
 	       bytes(fetched, "wire_bytes", b), (unsigned long long)number(fetched, "errors"));
 	print_mounts(json_object_get(status, "mounts"));
 	print_waiting(json_object_get(status, "waiting"));
+	print_suspects(json_object_get(status, "suspects"));
 }
 
 int command_status(const struct command *command, int argc, char **argv)

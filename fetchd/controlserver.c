@@ -79,6 +79,12 @@ static void op_ping(struct client *client, const json_t *request)
 				(json_int_t)sv->options.deadline_s * 1000));
 }
 
+/* Nothing that kill(2) takes for something else, where there is no such process. */
+static json_t *pid_json(pid_t pid)
+{
+	return pid > 0 ? json_integer(pid) : json_null();
+}
+
 static void op_status(struct client *client, const json_t *request)
 {
 	const struct supervisor *sv = client->server->supervisor;
@@ -87,18 +93,19 @@ static void op_status(struct client *client, const json_t *request)
 	(void)request;
 	fetch_totals(sv->fetches, &totals);
 	reply(client,
-	      json_pack("{s:b, s:s, s:i, s:i, s:I, s:{s:s, s:I, s:I}, s:{s:I, s:I, s:I, s:I}, s:o, "
-			"s:o, s:s, s:s}",
+	      json_pack("{s:b, s:s, s:i, s:o, s:I, s:{s:s, s:I, s:I}, s:{s:I, s:I, s:I, s:I}, s:o, "
+			"s:o, s:o, s:o, s:s, s:s}",
 			"ok", 1, "version", PACKAGE_VERSION, "pid", (int)getpid(), "worker_pid",
-			(int)workerlink_pid(sv->link), "uptime_ms",
+			pid_json(workerlink_pid(sv->link)), "uptime_ms",
 			(json_int_t)(now_ms() - sv->started_ms), "cache", "path", sv->options.cache,
 			"files", (json_int_t)(sv->usage.files + totals.files), "bytes",
 			(json_int_t)(sv->usage.bytes + totals.bytes), "fetched", "files",
 			(json_int_t)totals.files, "bytes", (json_int_t)totals.bytes, "wire_bytes",
 			(json_int_t)workerlink_wire_bytes(sv->link), "errors",
 			(json_int_t)totals.errors, "waiting", fetch_describe(sv->fetches), "mounts",
-			mounts_describe(sv->mounts), "state", sv->options.state, "run",
-			sv->options.run));
+			mounts_describe(sv->mounts), "suspects", fetch_suspects(sv->fetches),
+			"suspect_worker_pid", pid_json(fetch_apart_pid(sv->fetches)), "state",
+			sv->options.state, "run", sv->options.run));
 }
 
 static void op_mounts(struct client *client, const json_t *request)

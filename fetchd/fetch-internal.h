@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the two files of fetches share: fetchd/fetch.c decides, fetchd/fetch-transfer.c moves
- * bytes.
+ * What the files of fetches share: fetchd/fetch.c decides, fetchd/fetch-queue.c says whose turn it
+ * is, fetchd/fetch-transfer.c moves bytes.
  */
 #pragma once
 
+#include <event2/util.h>
+
 #include "fetchd/fetch.h"
 #include "fetchd/offload.h"
+#include "fetchd/suspects.h"
 #include "fetchd/workerlink.h"
 
 enum { N_BUCKETS = 1024 };
@@ -33,10 +36,12 @@ struct fetch {
 	struct event *linger; /* nobody has waited for a while */
 	int pipe_fd;	      /* owned, -1: none */
 	bool eof;
-	bool committed;	  /* cache_commit() was called: io_error is its answer */
-	int io_error;	  /* of the cache or the pipe */
-	bool have_result; /* loop thread only, as what follows */
-	int result_error; /* of the worker */
+	bool committed;		 /* cache_commit() was called: io_error is its answer */
+	int io_error;		 /* of the cache or the pipe */
+	bool have_result;	 /* loop thread only, as what follows */
+	int result_error;	 /* of the worker */
+	bool worker_died;	 /* and so this attempt ended */
+	struct workerlink *link; /* borrowed: whose worker the attempt has; NULL: none */
 	int64_t retry_after_ms;
 	char problem[PROBLEM_MAX];
 	struct worker_job worker_job;
@@ -47,7 +52,11 @@ struct fetch_table {
 	struct event_base *base;
 	struct cache *cache;
 	struct offload *offload;
-	struct workerlink *link;
+	struct workerlink *link; /* borrowed */
+	/* Who is suspected goes to a worker that others do not need, one at a time. */
+	struct suspects *suspects; /* owned */
+	struct workerlink *apart;  /* owned; NULL: not needed now */
+	struct fetch *runs_apart;  /* NULL: nobody */
 	unsigned int running_max, n_running;
 	struct fetch *buckets[N_BUCKETS];
 	struct fetch *queue, **queue_end;
@@ -69,3 +78,24 @@ void fetch_next_source(struct fetch *fetch, int error);
 
 /** fetch_finish() - tell every waiter, and free it. */
 void fetch_finish(struct fetch *fetch, int error);
+
+/** fetch_start_attempt() - with the present source, or the next that is good. */
+void fetch_start_attempt(struct fetch *fetch);
+
+/** fetch_enqueue() - behind all others that wait for a turn. */
+void fetch_enqueue(struct fetch *fetch);
+
+/**
+ * fetch_start_queued() - begin as many as may run. One that fails at once comes back here: then
+ * the outer call goes on.
+ */
+void fetch_start_queued(struct fetch_table *table);
+
+/** fetch_on_start() - the same, as an event: in the loop's next turn. */
+void fetch_on_start(evutil_socket_t fd, short what, void *context);
+
+/** fetch_stop_running() - others have a turn. Fine for one that does not run. */
+void fetch_stop_running(struct fetch *fetch);
+
+/** fetch_is_quarantined() - then the problem says so. */
+bool fetch_is_quarantined(struct fetch *fetch);

@@ -47,7 +47,7 @@ static void after_commit(struct fetch *fetch)
 	char where[512];
 
 	fetch->committed = false;
-	workerlink_forget(fetch->table->link, &fetch->worker_job);
+	workerlink_forget(fetch->link, &fetch->worker_job);
 	close_pipe(fetch);
 	if (!fetch->io_error) {
 		fetch_finish(fetch, 0);
@@ -77,7 +77,7 @@ static void attempt_may_be_over(struct fetch *fetch)
 		return;
 	}
 	if (fetch->io_error) {
-		workerlink_cancel(fetch->table->link, &fetch->worker_job);
+		workerlink_cancel(fetch->link, &fetch->worker_job);
 		if (fetch->io_error != -EFBIG) {
 			snprintf(fetch->problem, sizeof(fetch->problem), "cache: %s",
 				 strerror(-fetch->io_error));
@@ -158,6 +158,7 @@ static void on_result(struct worker_job *job, const struct worker_result *result
 
 	fetch->have_result = true;
 	fetch->result_error = result->error;
+	fetch->worker_died = result->worker_died;
 	fetch->retry_after_ms = result->retry_after_ms;
 	if (result->error)
 		snprintf(fetch->problem, sizeof(fetch->problem), "%s", result->problem);
@@ -253,7 +254,7 @@ static int start_transfer(struct fetch *fetch)
 		return r;
 	fetch->writer_base = cache_written(fetch->writer);
 	fetch->worker_job.result = on_result;
-	return workerlink_submit(fetch->table->link, &fetch->worker_job,
+	return workerlink_submit(fetch->link, &fetch->worker_job,
 				 &fetch->sources.entries[fetch->source], &fetch->digest,
 				 fetch->size_bytes, cache_written(fetch->writer),
 				 fetch->deadline_ms, write_fd);
@@ -280,7 +281,7 @@ int fetch_transfer_start(struct fetch *fetch)
 {
 	int r = 0;
 
-	fetch->eof = fetch->have_result = false;
+	fetch->eof = fetch->have_result = fetch->worker_died = false;
 	fetch->io_error = fetch->result_error = 0;
 	fetch->retry_after_ms = -1;
 	if (fetch->sources.entries[fetch->source].kind == SOURCE_LAYOUT || !fetch->size_bytes)
@@ -297,6 +298,6 @@ int fetch_transfer_start(struct fetch *fetch)
 
 void fetch_transfer_stop(struct fetch *fetch)
 {
-	workerlink_cancel(fetch->table->link, &fetch->worker_job);
+	workerlink_cancel(fetch->link, &fetch->worker_job);
 	close_pipe(fetch);
 }

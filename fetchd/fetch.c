@@ -20,8 +20,6 @@ enum {
 	LINGER_S = 1,
 };
 
-static void start_attempt(struct fetch *fetch);
-
 /* ---- the table ---- */
 
 static struct fetch **bucket_of(struct fetch_table *table, const struct digest *digest)
@@ -69,33 +67,6 @@ static void free_fetch(struct fetch *fetch)
 		event_free(fetch->linger);
 	source_list_clear(&fetch->sources);
 	free(fetch);
-}
-
-/* A fetch that fails at once comes back here: then the outer call goes on. */
-static void start_queued(struct fetch_table *table)
-{
-	if (table->starting)
-		return;
-	table->starting = true;
-	while (table->n_running < table->running_max && table->queue) {
-		struct fetch *fetch = table->queue;
-
-		table->queue = fetch->next_queued;
-		if (!table->queue)
-			table->queue_end = &table->queue;
-		fetch->next_queued = NULL;
-		fetch->running = true;
-		table->n_running++;
-		start_attempt(fetch);
-	}
-	table->starting = false;
-}
-
-static void on_start(evutil_socket_t fd, short what, void *context)
-{
-	(void)fd;
-	(void)what;
-	start_queued(context);
 }
 
 static void seal_run(struct offload_job *job)
@@ -155,6 +126,7 @@ void fetch_finish(struct fetch *fetch, int error)
 			    (unsigned long long)fetch->size_bytes,
 			    fetch->problem[0] ? fetch->problem : strerror(-error));
 	} else {
+		suspects_clear(table->suspects, &fetch->digest);
 		table->totals.files++;
 		table->totals.bytes += fetch->size_bytes;
 		log_debug("%s (%llu bytes) fetched in %lld ms", digest_format(&fetch->digest, text),
@@ -162,8 +134,7 @@ void fetch_finish(struct fetch *fetch, int error)
 			  (long long)(now_ms() - fetch->started_ms));
 		request_seal(table);
 	}
-	if (fetch->running)
-		table->n_running--;
+	fetch_stop_running(fetch);
 	unlink_fetch(fetch);
 	while ((waiter = fetch->waiters)) {
 		fetch->waiters = waiter->next;
@@ -173,7 +144,7 @@ void fetch_finish(struct fetch *fetch, int error)
 		waiter->done(waiter, error, fetch->problem);
 	}
 	free_fetch(fetch);
-	start_queued(table);
+	fetch_start_queued(table);
 }
 
 /* ---- between attempts ---- */
@@ -183,23 +154,14 @@ static bool error_may_pass(int error)
 	return error != -ENOENT && error != -EACCES && error != -EBADMSG && error != -E2BIG;
 }
 
-static void enqueue(struct fetch *fetch)
-{
-	struct fetch_table *table = fetch->table;
-
-	fetch->next_queued = NULL;
-	*table->queue_end = fetch;
-	table->queue_end = &fetch->next_queued;
-}
-
 static void on_timer(evutil_socket_t fd, short what, void *context)
 {
 	struct fetch *fetch = context;
 
 	(void)fd;
 	(void)what;
-	enqueue(fetch);
-	start_queued(fetch->table);
+	fetch_enqueue(fetch);
+	fetch_start_queued(fetch->table);
 }
 
 static void next_round(struct fetch *fetch)
@@ -228,9 +190,24 @@ static void next_round(struct fetch *fetch)
 	tv.tv_usec = wait_ms % 1000 * 1000;
 	evtimer_add(fetch->timer, &tv);
 	/* Others have a turn meanwhile. */
-	fetch->running = false;
-	fetch->table->n_running--;
+	fetch_stop_running(fetch);
 	event_active(fetch->table->start, 0, 0);
+}
+
+/* The worker died, not the source: the same again, unless it is always this one. */
+static void after_death(struct fetch *fetch)
+{
+	unsigned int deaths = suspects_note_death(fetch->table->suspects, &fetch->digest, now_ms());
+	char text[DIGEST_TEXT_SIZE];
+
+	if (deaths < SUSPECT_QUARANTINED) {
+		fetch->transient = true;
+		next_round(fetch);
+		return;
+	}
+	fetch_is_quarantined(fetch);
+	log_error("%s is quarantined: %s", digest_format(&fetch->digest, text), fetch->problem);
+	fetch_finish(fetch, -EIO);
 }
 
 void fetch_next_source(struct fetch *fetch, int error)
@@ -239,17 +216,16 @@ void fetch_next_source(struct fetch *fetch, int error)
 
 	source_describe(&fetch->sources.entries[fetch->source], where, sizeof(where));
 	log_debug("%s: %s", where, fetch->problem[0] ? fetch->problem : strerror(-error));
-	if (error == -EPIPE && fetch->table->link) {
-		/* The worker died, not the source: the same again, once the new one runs. */
-		fetch->transient = true;
-		next_round(fetch);
+	if (fetch->worker_died) {
+		after_death(fetch);
 		return;
 	}
+	suspects_clear(fetch->table->suspects, &fetch->digest);
 	if (error == -EBADMSG && fetch->writer_base) {
 		/* Its beginning came from another source, which may be the one that lied. */
 		cache_abort(steal_ptr(fetch->writer));
 		fetch->writer_base = 0;
-		start_attempt(fetch);
+		fetch_start_attempt(fetch);
 		return;
 	}
 	if (error_may_pass(error))
@@ -257,10 +233,10 @@ void fetch_next_source(struct fetch *fetch, int error)
 	else
 		fetch->bad_source[fetch->source] = true;
 	fetch->source++;
-	start_attempt(fetch);
+	fetch_start_attempt(fetch);
 }
 
-static void start_attempt(struct fetch *fetch)
+void fetch_start_attempt(struct fetch *fetch)
 {
 	int r;
 
@@ -329,7 +305,7 @@ static int create(struct fetch_table *table, const struct digest *digest, uint64
 	}
 	fetch->next_in_bucket = *bucket;
 	*bucket = fetch;
-	enqueue(fetch);
+	fetch_enqueue(fetch);
 	*out = fetch;
 	return 0;
 }
@@ -407,8 +383,9 @@ int fetch_table_new(struct event_base *base, struct cache *cache, struct offload
 	table->queue_end = &table->queue;
 	table->seal_job = (struct offload_job){ .run = seal_run, .done = seal_done };
 	table->seal_timer = evtimer_new(base, on_seal_timer, table);
-	table->start = event_new(base, -1, 0, on_start, table);
-	if (!table->seal_timer || !table->start) {
+	table->start = event_new(base, -1, 0, fetch_on_start, table);
+	table->suspects = suspects_new();
+	if (!table->seal_timer || !table->start || !table->suspects) {
 		fetch_table_free(table);
 		return -ENOMEM;
 	}
@@ -427,6 +404,8 @@ void fetch_table_free(struct fetch_table *table)
 			fetch_finish(table->buckets[i], -EIO);
 		}
 	}
+	workerlink_free(table->apart);
+	suspects_free(table->suspects);
 	if (table->seal_timer)
 		event_free(table->seal_timer);
 	if (table->start)
@@ -437,6 +416,16 @@ void fetch_table_free(struct fetch_table *table)
 void fetch_totals(const struct fetch_table *table, struct fetch_totals *out)
 {
 	*out = table->totals;
+}
+
+json_t *fetch_suspects(const struct fetch_table *table)
+{
+	return suspects_describe(table->suspects, now_ms());
+}
+
+pid_t fetch_apart_pid(const struct fetch_table *table)
+{
+	return table->apart ? workerlink_pid(table->apart) : -1;
 }
 
 json_t *fetch_describe(const struct fetch_table *table)

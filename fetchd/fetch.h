@@ -58,3 +58,9 @@ void fetch_totals(const struct fetch_table *table, struct fetch_totals *out);
 
 /** fetch_describe() - an array of what is under way, for status. NULL = no memory. */
 json_t *fetch_describe(const struct fetch_table *table) must_check;
+
+/** fetch_suspects() - what a worker died of lately: see suspects_describe(). NULL = no memory. */
+json_t *fetch_suspects(const struct fetch_table *table) must_check;
+
+/** fetch_apart_pid() - of the worker that has a suspect for itself, or -1. */
+pid_t fetch_apart_pid(const struct fetch_table *table);

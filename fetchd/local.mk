@@ -5,6 +5,7 @@ noinst_LIBRARIES += %D%/libfetchd.a
 	%D%/caller.c %D%/caller.h \
 	%D%/controlserver.c %D%/controlserver.h \
 	%D%/fetch.c %D%/fetch.h %D%/fetch-internal.h \
+	%D%/fetch-queue.c \
 	%D%/fetch-transfer.c \
 	%D%/images.c \
 	%D%/keep.c %D%/keep.h %D%/keep-internal.h \
@@ -17,6 +18,7 @@ noinst_LIBRARIES += %D%/libfetchd.a
 	%D%/offload.c %D%/offload.h \
 	%D%/source.c %D%/source.h \
 	%D%/supervisor.h \
+	%D%/suspects.c %D%/suspects.h \
 	%D%/worker.c \
 	%D%/workerlink.c %D%/workerlink.h
 %C%_libfetchd_a_CFLAGS = $(AM_CFLAGS) $(FUSE_CFLAGS)

@@ -6,7 +6,7 @@
  * connections. One thread.
  *
  * The one hard idea is back pressure: a pipe that is full pauses its transfer, and
- * registry_run() waits for that pipe together with everything else.
+ * registry_run() waits for those pipes, however many, together with everything else.
  */
 #include "config.h"
 
@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -27,6 +28,7 @@ enum {
 	WORKER_JOBS_MAX = 4096, /* the supervisor runs fewer; more would be its bug */
 	WORKER_UID = 65534,	/* nobody */
 	IDLE_WAIT_MS = 60 * 1000,
+	READY_MAX = 64, /* pipes looked at in one turn */
 };
 
 struct job {
@@ -48,14 +50,25 @@ struct job {
 
 struct worker {
 	int sock;
+	int full_fd; /* epoll: the pipes of jobs with something pending */
 	bool stopping;
 	struct registry *registry;
 	struct job *jobs;
 	size_t n_jobs;
 };
 
+static void drop_pending(struct job *job)
+{
+	if (!job->pending)
+		return;
+	epoll_ctl(job->worker->full_fd, EPOLL_CTL_DEL, job->pipe_fd, NULL);
+	free(steal_ptr(job->pending));
+	job->pending_len = job->pending_off = 0;
+}
+
 static void job_free(struct job *job)
 {
+	drop_pending(job);
 	if (job->prev) {
 		*job->prev = job->next;
 		if (job->next)
@@ -64,15 +77,20 @@ static void job_free(struct job *job)
 	}
 	if (job->pipe_fd >= 0)
 		close(job->pipe_fd);
-	free(job->pending);
 	free(job);
 }
 
 static int keep_pending(struct job *job, const char *bytes, size_t len)
 {
+	struct epoll_event event = { .events = EPOLLOUT, .data.ptr = job };
+
 	job->pending = malloc(len);
 	if (!job->pending)
 		return -ENOMEM;
+	if (epoll_ctl(job->worker->full_fd, EPOLL_CTL_ADD, job->pipe_fd, &event)) {
+		free(steal_ptr(job->pending));
+		return -errno;
+	}
 	memcpy(job->pending, bytes, len);
 	job->pending_len = len;
 	job->pending_off = 0;
@@ -134,8 +152,6 @@ static int flush_pending(struct job *job)
 			return errno == EAGAIN ? 0 : -errno;
 		job->pending_off += (size_t)n;
 	}
-	free(steal_ptr(job->pending));
-	job->pending_len = 0;
 	return 1;
 }
 
@@ -163,8 +179,7 @@ static void on_done(struct registry_fetch *fetch, void *context)
 /* What is pending is gone, or nobody wants it. */
 static void job_unblocked(struct job *job)
 {
-	free(steal_ptr(job->pending));
-	job->pending_len = job->pending_off = 0;
+	drop_pending(job);
 	if (job->finished) {
 		job_finish(job);
 	} else if (job->paused) {
@@ -240,8 +255,7 @@ static void cancel_job(struct worker *worker, uint64_t id)
 			job_unblocked(job);
 			return;
 		}
-		free(steal_ptr(job->pending));
-		job->pending_len = job->pending_off = 0;
+		drop_pending(job);
 		registry_fetch_cancel(job->fetch);
 		return;
 	}
@@ -283,40 +297,28 @@ static void read_messages(struct worker *worker)
 	}
 }
 
-static void resume_jobs(struct worker *worker, const struct pollfd *polls, nfds_t n)
+static void resume_jobs(struct worker *worker)
 {
-	struct job *job, *next;
+	struct epoll_event ready[READY_MAX];
+	int n = epoll_wait(worker->full_fd, ready, READY_MAX, 0);
 
-	for (job = worker->jobs; job; job = next) {
-		bool ready = false;
-
-		next = job->next;
-		for (nfds_t i = 1; i < n && !ready; i++)
-			ready = polls[i].fd == job->pipe_fd && polls[i].revents;
-		if (!ready || !job->pending)
-			continue;
-		if (flush_pending(job) == 0)
-			continue;
-		/* Gone or broken; in the second case the next write says EPIPE. */
-		job_unblocked(job);
+	/* Gone or broken; in the second case the next write says EPIPE. */
+	for (int i = 0; i < n; i++) {
+		if (flush_pending(ready[i].data.ptr))
+			job_unblocked(ready[i].data.ptr);
 	}
 }
 
 static int run_once(struct worker *worker)
 {
-	static struct pollfd polls[1 + WORKER_JOBS_MAX];
-	nfds_t n = 1;
-	int r;
+	struct pollfd polls[] = { { .fd = worker->sock, .events = POLLIN },
+				  { .fd = worker->full_fd, .events = POLLIN } };
+	int r = registry_run(worker->registry, polls, ARRAY_SIZE(polls), IDLE_WAIT_MS);
 
-	polls[0] = (struct pollfd){ .fd = worker->sock, .events = POLLIN };
-	for (struct job *job = worker->jobs; job; job = job->next) {
-		if (job->pending)
-			polls[n++] = (struct pollfd){ .fd = job->pipe_fd, .events = POLLOUT };
-	}
-	r = registry_run(worker->registry, polls, (unsigned int)n, IDLE_WAIT_MS);
 	if (r < 0)
 		return r;
-	resume_jobs(worker, polls, n);
+	if (polls[1].revents)
+		resume_jobs(worker);
 	if (polls[0].revents)
 		read_messages(worker);
 	return 0;
@@ -339,7 +341,7 @@ static int give_up_privileges(void)
 int worker_main(int fd)
 {
 	const struct registry_options options = { .no_auth_file = true };
-	struct worker worker = { .sock = fd };
+	struct worker worker = { .sock = fd, .full_fd = -1 };
 	struct problem problem = { "" };
 	int r;
 
@@ -350,6 +352,10 @@ int worker_main(int fd)
 		r = -errno;
 	if (!r)
 		r = registry_new(&options, &worker.registry, &problem);
+	if (!r) {
+		worker.full_fd = epoll_create1(EPOLL_CLOEXEC);
+		r = worker.full_fd < 0 ? -errno : 0;
+	}
 	if (r) {
 		log_error("network worker: %s", problem_text(&problem, r));
 		return r;
@@ -359,12 +365,13 @@ int worker_main(int fd)
 	while (worker.jobs) {
 		struct job *job = worker.jobs;
 
-		free(steal_ptr(job->pending));
+		drop_pending(job);
 		if (job->finished)
 			job_free(job);
 		else
 			registry_fetch_cancel(job->fetch);
 	}
 	registry_free(worker.registry);
+	close(worker.full_fd);
 	return r;
 }

@@ -26,6 +26,7 @@ struct workerlink {
 	struct event *restart;	/* owned */
 	int64_t started_ms;
 	uint64_t next_id, wire_bytes;
+	struct workerlink *main; /* borrowed; whose counts it adds to; may be itself */
 	struct worker_job *jobs; /* borrowed entries */
 };
 
@@ -60,7 +61,7 @@ static void on_message(struct workerlink *link, const char *text, size_t len)
 	}
 	if (!json_get_size(message, "wire_bytes", &value))
 		result.wire_bytes = value;
-	link->wire_bytes += result.wire_bytes;
+	link->main->wire_bytes += result.wire_bytes;
 	job = job_find(link, id);
 	if (!job)
 		return;
@@ -78,7 +79,8 @@ static void on_death(struct workerlink *link)
 	const struct timeval wait = { .tv_usec = RESTART_WAIT_MS * 1000 };
 	const struct worker_result result = { .error = -EPIPE,
 					      .problem = "the network worker died",
-					      .retry_after_ms = -1 };
+					      .retry_after_ms = -1,
+					      .worker_died = true };
 	const struct timeval at_once = { .tv_usec = 0 };
 	struct worker_job *job;
 	int status = 0;
@@ -195,6 +197,7 @@ int workerlink_new(struct event_base *base, const struct options *options, struc
 	if (!link)
 		return -ENOMEM;
 	link->base = base;
+	link->main = link;
 	link->options = options;
 	link->sock = -1;
 	link->pid = -1;
@@ -218,6 +221,15 @@ int workerlink_new(struct event_base *base, const struct options *options, struc
 	}
 	*out = link;
 	return 0;
+}
+
+int workerlink_new_like(struct workerlink *link, struct workerlink **out)
+{
+	int r = workerlink_new(link->base, link->options, out);
+
+	if (!r)
+		(*out)->main = link->main;
+	return r;
 }
 
 void workerlink_free(struct workerlink *link)

@@ -25,6 +25,7 @@ struct worker_result {
 	const char *problem;
 	uint64_t wire_bytes;
 	int64_t retry_after_ms; /* -1: not said */
+	bool worker_died;	/* error: -EPIPE */
 };
 
 struct worker_job {
@@ -37,6 +38,9 @@ struct worker_job {
 /** workerlink_new() - start the worker. @options is borrowed for the link's life. */
 int workerlink_new(struct event_base *base, const struct options *options,
 		   struct workerlink **out) must_check;
+/** workerlink_new_like() - another worker, with the same settings, whose bytes @link counts. */
+int workerlink_new_like(struct workerlink *link, struct workerlink **out) must_check;
+/** workerlink_free() - not from a result(). */
 void workerlink_free(struct workerlink *link);
 
 /**

@@ -29,7 +29,8 @@
  * {"op":"status"}
  *     answers {"ok":true,"version","pid","worker_pid","uptime_ms","cache":{"path","files",
  *     "bytes"},"fetched":{"files","bytes","wire_bytes","errors"},"waiting":[{"digest",
- *     "size","waiters","since_ms","source","problem"}],"mounts":[…],"state":"DIR","run":"DIR"}.
+ *     "size","waiters","since_ms","source","problem"}],"mounts":[…],"suspects":[{"digest",
+ *     "deaths","quarantine_ms"}],"suspect_worker_pid","state":"DIR","run":"DIR"}.
  */
 #pragma once
 

@@ -18,8 +18,9 @@
 #include "lib/util.h"
 
 enum {
-	PACK_FRAME = 256 * 1024, /* bytes of content: a range decodes at most two too many */
-	PACK_SIZE_MIN = 1024,	 /* below, nothing is saved that matters */
+	PACK_FRAME = 256 * 1024,	/* bytes of content: a range decodes at most two too many */
+	PACK_BLOCK = 4096,		/* what a file takes of the disk is a multiple, as a rule */
+	PACK_SIZE_MIN = PACK_BLOCK + 1, /* below, nothing is saved, and a GET costs more */
 	PACK_FRAMES_MAX = 64 * 1024 * 1024, /* 16 TiB of content */
 };
 
@@ -31,12 +32,12 @@ struct pack_info {
 	uint32_t last_bytes; /* of content in the last frame */
 };
 
-/**
- * pack_is_worth() - does @packed save a tenth of @plain?
- */
+/** pack_is_worth() - do @packed bytes save a tenth of what @plain ones take of the disk? */
 static inline bool pack_is_worth(uint64_t packed, uint64_t plain)
 {
-	return packed <= plain - plain / 10;
+	uint64_t blocks = (plain + PACK_BLOCK - 1) / PACK_BLOCK;
+
+	return (packed + PACK_BLOCK - 1) / PACK_BLOCK <= blocks - (blocks + 9) / 10;
 }
 
 /** pack_is_compressed() - does content that starts with @bytes come compressed already? */

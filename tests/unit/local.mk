@@ -28,6 +28,7 @@ unit_tests = \
 	%D%/test-gc \
 	%D%/test-store \
 	%D%/test-stub \
+	%D%/test-suspects \
 	%D%/test-tarstream \
 	%D%/test-thin
 
@@ -42,6 +43,10 @@ UNIT_LIBS = $(LIBINTINODE_LIBS) $(CMOCKA_LIBS)
 %C%_test_jwt_SOURCES = %D%/test-jwt.c
 %C%_test_jwt_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_jwt_LDADD = $(LIBSERVER_LIBS) $(CMOCKA_LIBS)
+
+%C%_test_suspects_SOURCES = %D%/test-suspects.c
+%C%_test_suspects_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_suspects_LDADD = fetchd/libfetchd.a $(UNIT_LIBS)
 
 %C%_test_config_SOURCES = %D%/test-config.c
 %C%_test_config_CFLAGS = $(UNIT_CFLAGS)

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Owns which fetches run, and with which worker. Loop thread. */
+#include "fetchd/fetch-internal.h"
+
+#include <event2/event.h>
+#include <string.h>
+
+void fetch_enqueue(struct fetch *fetch)
+{
+	struct fetch_table *table = fetch->table;
+
+	fetch->next_queued = NULL;
+	*table->queue_end = fetch;
+	table->queue_end = &fetch->next_queued;
+}
+
+/* The next that may run now. */
+static struct fetch *take_from_queue(struct fetch_table *table)
+{
+	for (struct fetch **p = &table->queue; *p; p = &(*p)->next_queued) {
+		struct fetch *fetch = *p;
+
+		if (table->runs_apart &&
+		    suspects_is_apart(table->suspects, &fetch->digest, now_ms()))
+			continue;
+		*p = fetch->next_queued;
+		if (!*p)
+			table->queue_end = p;
+		fetch->next_queued = NULL;
+		return fetch;
+	}
+	return NULL;
+}
+
+static int choose_worker(struct fetch *fetch)
+{
+	struct fetch_table *table = fetch->table;
+	int r;
+
+	fetch->link = table->link;
+	if (!suspects_is_apart(table->suspects, &fetch->digest, now_ms()))
+		return 0;
+	table->runs_apart = fetch;
+	fetch->link = table->apart;
+	if (table->apart)
+		return 0;
+	r = workerlink_new_like(table->link, &table->apart);
+	fetch->link = table->apart;
+	return r;
+}
+
+void fetch_stop_running(struct fetch *fetch)
+{
+	struct fetch_table *table = fetch->table;
+
+	if (fetch->running)
+		table->n_running--;
+	fetch->running = false;
+	if (table->runs_apart != fetch)
+		return;
+	table->runs_apart = NULL;
+	/* Its worker ends there, and not amid a call of its own. */
+	event_active(table->start, 0, 0);
+}
+
+bool fetch_is_quarantined(struct fetch *fetch)
+{
+	int64_t ms = suspects_quarantine_ms(fetch->table->suspects, &fetch->digest, now_ms());
+
+	if (ms)
+		snprintf(fetch->problem, sizeof(fetch->problem),
+			 "the network worker died of it %d times: it is left alone for %lld s more",
+			 SUSPECT_QUARANTINED, (long long)(ms + 999) / 1000);
+	return ms > 0;
+}
+
+void fetch_start_queued(struct fetch_table *table)
+{
+	struct fetch *fetch;
+	int r;
+
+	if (table->starting)
+		return;
+	table->starting = true;
+	while (table->n_running < table->running_max && (fetch = take_from_queue(table))) {
+		fetch->running = true;
+		table->n_running++;
+		if (fetch_is_quarantined(fetch)) {
+			fetch_finish(fetch, -EIO);
+			continue;
+		}
+		r = choose_worker(fetch);
+		if (r) {
+			snprintf(fetch->problem, sizeof(fetch->problem),
+				 "cannot start a network worker for it: %s", strerror(-r));
+			fetch_finish(fetch, r);
+			continue;
+		}
+		fetch_start_attempt(fetch);
+	}
+	table->starting = false;
+}
+
+void fetch_on_start(evutil_socket_t fd, short what, void *context)
+{
+	struct fetch_table *table = context;
+
+	(void)fd;
+	(void)what;
+	fetch_start_queued(table);
+	if (table->apart && !table->runs_apart)
+		workerlink_free(steal_ptr(table->apart));
+}

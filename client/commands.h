@@ -11,6 +11,7 @@ int command_stub(const struct command *command, int argc, char **argv);
 int command_thicken(const struct command *command, int argc, char **argv);
 int command_umount(const struct command *command, int argc, char **argv);
 int command_verify(const struct command *command, int argc, char **argv);
+int command_why(const struct command *command, int argc, char **argv);
 
 extern const char convert_details[];
 extern const char mount_details[];
@@ -19,3 +20,4 @@ extern const char stub_details[];
 extern const char thicken_details[];
 extern const char umount_details[];
 extern const char verify_details[];
+extern const char why_details[];

@@ -28,6 +28,7 @@ bin_PROGRAMS += intinode
 	%D%/options.c %D%/options.h \
 	%D%/progress.c %D%/progress.h \
 	%D%/stubcmd.c \
+	%D%/why.c \
 	%D%/thinimage.c %D%/thinimage.h \
 	%D%/thinlayer.c %D%/thinlayer.h \
 	%D%/thinmanifest.c %D%/thinmanifest.h \

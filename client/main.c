@@ -13,6 +13,8 @@ static const struct command commands[] = {
 	{ "umount", "MNT...", "unmount it again", umount_details, command_umount },
 	{ "status", "", "what is mounted and fetched, and who waits for what", status_details,
 	  command_status },
+	{ "why", "DIGEST|PATH", "what was done lately to get a file, and what went wrong",
+	  why_details, command_why },
 	{ "convert", "SRC DST", "make a thin image: files become stubs", convert_details,
 	  command_convert },
 	{ "thicken", "SRC DST", "make the full image again", thicken_details, command_thicken },

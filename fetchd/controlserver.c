@@ -222,12 +222,31 @@ static void op_fetch(struct client *client, const json_t *request)
 	evtimer_add(client->timer, &tv);
 }
 
+static void op_why(struct client *client, const json_t *request)
+{
+	const struct supervisor *sv = client->server->supervisor;
+	const char *text = json_get_string(request, "digest");
+	cleanup_close int fd = -1;
+	struct digest digest;
+
+	if (!text || digest_parse(text, strlen(text), &digest) ||
+	    digest.algorithm != DIGEST_SHA256) {
+		reply_error(client, -EINVAL, "digest: sha256:HEX");
+		return;
+	}
+	fd = cache_open_blob(sv->cache, &digest);
+	reply(client, json_pack("{s:b, s:s, s:b, s:I, s:o}", "ok", 1, "digest", text, "cached",
+				fd >= 0, "uptime_ms", (json_int_t)(now_ms() - sv->started_ms),
+				"events", fetch_history(sv->fetches, &digest)));
+}
+
 static const struct {
 	const char *name;
 	void (*run)(struct client *client, const json_t *request);
 } operations[] = {
 	{ "ping", op_ping },	     { "status", op_status },	      { "mounts", op_mounts },
 	{ "register", op_register }, { "unregister", op_unregister }, { "fetch", op_fetch },
+	{ "why", op_why },
 };
 
 static void dispatch(struct client *client, const char *line, size_t len)

@@ -8,6 +8,7 @@
 #include <event2/util.h>
 
 #include "fetchd/fetch.h"
+#include "fetchd/history.h"
 #include "fetchd/offload.h"
 #include "fetchd/suspects.h"
 #include "fetchd/workerlink.h"
@@ -23,6 +24,7 @@ struct fetch {
 	struct source_list sources;
 	struct fetch_waiter *waiters;
 	int64_t started_ms, deadline_ms;
+	int64_t attempt_ms; /* when the present attempt began */
 
 	bool running, busy, aborted; /* busy: a pool job has the writer and the pipe */
 	struct cache_writer *writer; /* owned */
@@ -61,7 +63,8 @@ struct fetch_table {
 	struct fetch *buckets[N_BUCKETS];
 	struct fetch *queue, **queue_end;
 	struct fetch_totals totals;
-	bool starting; /* start_queued() runs */
+	struct history *history; /* owned */
+	bool starting;		 /* start_queued() runs */
 	struct event *start, *seal_timer;
 	struct offload_job seal_job;
 	bool seal_running, seal_wanted;
@@ -99,3 +102,6 @@ void fetch_stop_running(struct fetch *fetch);
 
 /** fetch_is_quarantined() - then the problem says so. */
 bool fetch_is_quarantined(struct fetch *fetch);
+
+/** fetch_note() - for its history. @what: "attempt" of the present source, or of the whole. */
+void fetch_note(struct fetch *fetch, const char *what, int64_t took_ms, const char *problem);

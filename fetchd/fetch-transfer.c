@@ -50,6 +50,7 @@ static void after_commit(struct fetch *fetch)
 	workerlink_forget(fetch->link, &fetch->worker_job);
 	close_pipe(fetch);
 	if (!fetch->io_error) {
+		fetch_note(fetch, "attempt", now_ms() - fetch->attempt_ms, "");
 		fetch_finish(fetch, 0);
 		return;
 	}
@@ -281,6 +282,7 @@ int fetch_transfer_start(struct fetch *fetch)
 {
 	int r = 0;
 
+	fetch->attempt_ms = now_ms();
 	fetch->eof = fetch->have_result = fetch->worker_died = false;
 	fetch->io_error = fetch->result_error = 0;
 	fetch->retry_after_ms = -1;

@@ -109,6 +109,22 @@ static void on_seal_timer(evutil_socket_t fd, short what, void *context)
 	offload_submit(table->offload, &table->seal_job);
 }
 
+void fetch_note(struct fetch *fetch, const char *what, int64_t took_ms, const char *problem)
+{
+	char where[512] = "";
+
+	if (fetch->source < fetch->sources.n)
+		source_describe(&fetch->sources.entries[fetch->source], where, sizeof(where));
+	history_note(fetch->table->history, &fetch->digest,
+		     &(struct history_event){
+			     .what = what,
+			     .source = where,
+			     .problem = problem,
+			     .took_ms = took_ms,
+			     .bytes = fetch->writer ? cache_written(fetch->writer) : 0,
+		     });
+}
+
 /* ---- the end of a fetch ---- */
 
 void fetch_finish(struct fetch *fetch, int error)
@@ -116,7 +132,17 @@ void fetch_finish(struct fetch *fetch, int error)
 	struct fetch_table *table = fetch->table;
 	char text[DIGEST_TEXT_SIZE];
 	struct fetch_waiter *waiter;
+	int64_t took_ms = now_ms() - fetch->started_ms;
 
+	fetch_note(fetch,
+		   !error		 ? "published"
+		   : error == -ECANCELED ? "dropped"
+					 : "failed",
+		   took_ms,
+		   !error		 ? ""
+		   : error == -ECANCELED ? "nobody waits for it any more"
+		   : fetch->problem[0]	 ? fetch->problem
+					 : strerror(-error));
 	if (error == -ECANCELED) {
 		log_debug("%s: nobody waits for it any more", digest_format(&fetch->digest, text));
 	} else if (error) {
@@ -130,8 +156,7 @@ void fetch_finish(struct fetch *fetch, int error)
 		table->totals.files++;
 		table->totals.bytes += fetch->size_bytes;
 		log_debug("%s (%llu bytes) fetched in %lld ms", digest_format(&fetch->digest, text),
-			  (unsigned long long)fetch->size_bytes,
-			  (long long)(now_ms() - fetch->started_ms));
+			  (unsigned long long)fetch->size_bytes, (long long)took_ms);
 		request_seal(table);
 	}
 	fetch_stop_running(fetch);
@@ -182,6 +207,7 @@ static void next_round(struct fetch *fetch)
 		fetch_finish(fetch, -EIO);
 		return;
 	}
+	fetch_note(fetch, "retry", wait_ms, "");
 	fetch->round++;
 	fetch->source = 0;
 	fetch->transient = false;
@@ -216,6 +242,8 @@ void fetch_next_source(struct fetch *fetch, int error)
 
 	source_describe(&fetch->sources.entries[fetch->source], where, sizeof(where));
 	log_debug("%s: %s", where, fetch->problem[0] ? fetch->problem : strerror(-error));
+	fetch_note(fetch, "attempt", now_ms() - fetch->attempt_ms,
+		   fetch->problem[0] ? fetch->problem : strerror(-error));
 	if (fetch->worker_died) {
 		after_death(fetch);
 		return;
@@ -306,6 +334,7 @@ static int create(struct fetch_table *table, const struct digest *digest, uint64
 	fetch->next_in_bucket = *bucket;
 	*bucket = fetch;
 	fetch_enqueue(fetch);
+	history_note(table->history, digest, &(struct history_event){ .what = "asked" });
 	*out = fetch;
 	return 0;
 }
@@ -385,7 +414,8 @@ int fetch_table_new(struct event_base *base, struct cache *cache, struct offload
 	table->seal_timer = evtimer_new(base, on_seal_timer, table);
 	table->start = event_new(base, -1, 0, fetch_on_start, table);
 	table->suspects = suspects_new();
-	if (!table->seal_timer || !table->start || !table->suspects) {
+	table->history = history_new();
+	if (!table->seal_timer || !table->start || !table->suspects || !table->history) {
 		fetch_table_free(table);
 		return -ENOMEM;
 	}
@@ -406,6 +436,7 @@ void fetch_table_free(struct fetch_table *table)
 	}
 	workerlink_free(table->apart);
 	suspects_free(table->suspects);
+	history_free(table->history);
 	if (table->seal_timer)
 		event_free(table->seal_timer);
 	if (table->start)
@@ -416,6 +447,11 @@ void fetch_table_free(struct fetch_table *table)
 void fetch_totals(const struct fetch_table *table, struct fetch_totals *out)
 {
 	*out = table->totals;
+}
+
+json_t *fetch_history(const struct fetch_table *table, const struct digest *digest)
+{
+	return history_of(table->history, digest);
 }
 
 json_t *fetch_suspects(const struct fetch_table *table)

@@ -64,3 +64,6 @@ json_t *fetch_suspects(const struct fetch_table *table) must_check;
 
 /** fetch_apart_pid() - of the worker that has a suspect for itself, or -1. */
 pid_t fetch_apart_pid(const struct fetch_table *table);
+
+/** fetch_history() - what was done lately about @digest: see history_of(). NULL = no memory. */
+json_t *fetch_history(const struct fetch_table *table, const struct digest *digest) must_check;

@@ -7,6 +7,7 @@ noinst_LIBRARIES += %D%/libfetchd.a
 	%D%/fetch.c %D%/fetch.h %D%/fetch-internal.h \
 	%D%/fetch-queue.c \
 	%D%/fetch-transfer.c \
+	%D%/history.c %D%/history.h \
 	%D%/images.c \
 	%D%/keep.c %D%/keep.h %D%/keep-internal.h \
 	%D%/keep-holder.c \

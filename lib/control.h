@@ -31,6 +31,11 @@
  *     "bytes"},"fetched":{"files","bytes","wire_bytes","errors"},"waiting":[{"digest",
  *     "size","waiters","since_ms","source","problem"}],"mounts":[…],"suspects":[{"digest",
  *     "deaths","quarantine_ms"}],"suspect_worker_pid","state":"DIR","run":"DIR"}.
+ * {"op":"why","digest":"sha256:…"}
+ *     answers {"ok":true,"digest","cached":bool,"uptime_ms","events":[{"at_ms" since 1970,
+ *     "what","source","problem","took_ms","bytes"}]}: what was done lately, the oldest first.
+ *     "what" is asked, attempt (with "problem": it failed), retry (in took_ms), published,
+ *     failed, or dropped (nobody waited any more).
  */
 #pragma once
 

@@ -103,16 +103,30 @@ static void sizes_around_a_frame_come_back(void **state)
 
 static void the_end_is_the_end(void **state)
 {
-	cleanup_free char *text = make_text(2000);
+	cleanup_free char *text = make_text(20000);
 	cleanup_unpacker struct unpacker *unpacker = NULL;
 	struct pack_info info;
-	cleanup_close int fd = pack_file(text, 2000, &info);
+	cleanup_close int fd = pack_file(text, 20000, &info);
 	char got[64];
 
 	(void)state;
-	assert_int_equal(unpacker_new(fd, &info, 1990, &unpacker), 0);
+	assert_int_equal(unpacker_new(fd, &info, 19990, &unpacker), 0);
 	assert_int_equal(unpacker_read(unpacker, got, sizeof(got)), 10);
 	assert_int_equal(unpacker_read(unpacker, got, sizeof(got)), 0);
+}
+
+/* A file takes whole blocks: what stays within them is left as it came. */
+static void what_saves_no_block_is_not_packed(void **state)
+{
+	(void)state;
+	assert_false(pack_is_worth(100, 1000));
+	assert_false(pack_is_worth(10, PACK_BLOCK));
+	assert_true(pack_is_worth(PACK_BLOCK, PACK_BLOCK + 1));
+	assert_false(pack_is_worth(PACK_BLOCK + 1, 2 * PACK_BLOCK));
+	assert_true(pack_is_worth(9 * PACK_BLOCK, 10 * PACK_BLOCK));
+	assert_false(pack_is_worth(9 * PACK_BLOCK + 1, 10 * PACK_BLOCK));
+	assert_false(pack_is_worth(10 * PACK_BLOCK, 11 * PACK_BLOCK));
+	assert_true(pack_is_worth(0, 0));
 }
 
 static void what_does_not_shrink_is_not_packed(void **state)
@@ -276,6 +290,7 @@ int main(void)
 		cmocka_unit_test(every_range_comes_back),
 		cmocka_unit_test(sizes_around_a_frame_come_back),
 		cmocka_unit_test(the_end_is_the_end),
+		cmocka_unit_test(what_saves_no_block_is_not_packed),
 		cmocka_unit_test(what_does_not_shrink_is_not_packed),
 		cmocka_unit_test(packing_can_be_stopped),
 		cmocka_unit_test(damage_is_never_taken_for_content),

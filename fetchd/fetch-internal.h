@@ -30,6 +30,7 @@ struct fetch {
 	struct cache_writer *writer; /* owned */
 	uint64_t writer_base;	     /* bytes it had when the attempt began */
 	size_t source;		     /* index of the attempt's source */
+	struct source_load *load;    /* of its host; borrowed; NULL: none is taken */
 	unsigned int round;
 	bool transient; /* a source of this round may answer later */
 	bool bad_source[SOURCES_MAX];
@@ -60,6 +61,7 @@ struct fetch_table {
 	struct workerlink *apart;  /* owned; NULL: not needed now */
 	struct fetch *runs_apart;  /* NULL: nobody */
 	unsigned int running_max, n_running;
+	struct source_load *loads; /* owned */
 	struct fetch *buckets[N_BUCKETS];
 	struct fetch *queue, **queue_end;
 	struct fetch_totals totals;
@@ -84,6 +86,12 @@ void fetch_finish(struct fetch *fetch, int error);
 
 /** fetch_start_attempt() - with the present source, or the next that is good. */
 void fetch_start_attempt(struct fetch *fetch);
+
+/**
+ * fetch_enter_source() - take a place at the present source, at most half of all that may run; the
+ * one before is given back. Return: 0; -EBUSY when there is none; -ENOMEM.
+ */
+int fetch_enter_source(struct fetch *fetch) must_check;
 
 /** fetch_enqueue() - behind all others that wait for a turn. */
 void fetch_enqueue(struct fetch *fetch);

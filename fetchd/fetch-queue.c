@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Owns which fetches run, and with which worker. Loop thread. */
+/*
+ * Owns which fetches run, how many of them at one source, and with which worker. A source that does
+ * not answer must not take the places of those that do. Loop thread.
+ */
 #include "fetchd/fetch-internal.h"
 
 #include <event2/event.h>
@@ -14,14 +17,94 @@ void fetch_enqueue(struct fetch *fetch)
 	table->queue_end = &fetch->next_queued;
 }
 
+/* ---- sources ---- */
+
+/* A host that somebody fetches from now. */
+struct source_load {
+	struct source_load *next;
+	unsigned int n;
+	char host[];
+};
+
+/* Where the next attempt goes. Return: NULL for none, and for one that is no host. */
+static const char *next_host(const struct fetch *fetch)
+{
+	size_t i = fetch->source;
+
+	while (i < fetch->sources.n && fetch->bad_source[i])
+		i++;
+	return i < fetch->sources.n ? fetch->sources.entries[i].host : NULL;
+}
+
+static struct source_load *find_load(const struct fetch_table *table, const char *host)
+{
+	struct source_load *load = table->loads;
+
+	while (load && strcmp(load->host, host))
+		load = load->next;
+	return load;
+}
+
+static bool has_room(const struct fetch *fetch)
+{
+	const struct fetch_table *table = fetch->table;
+	const char *host = next_host(fetch);
+	const struct source_load *load = host ? find_load(table, host) : NULL;
+
+	return !load || load->n < (table->running_max + 1) / 2;
+}
+
+static void leave_source(struct fetch *fetch)
+{
+	struct fetch_table *table = fetch->table;
+	struct source_load *load = steal_ptr(fetch->load), **p = &table->loads;
+
+	if (!load)
+		return;
+	event_active(table->start, 0, 0);
+	if (--load->n)
+		return;
+	while (*p != load)
+		p = &(*p)->next;
+	*p = load->next;
+	free(load);
+}
+
+int fetch_enter_source(struct fetch *fetch)
+{
+	struct fetch_table *table = fetch->table;
+	const char *host = next_host(fetch);
+	size_t size = host ? strlen(host) + 1 : 0;
+
+	leave_source(fetch);
+	if (!host)
+		return 0;
+	if (!has_room(fetch))
+		return -EBUSY;
+	fetch->load = find_load(table, host);
+	if (!fetch->load) {
+		fetch->load = malloc(sizeof(*fetch->load) + size);
+		if (!fetch->load)
+			return -ENOMEM;
+		*fetch->load = (struct source_load){ .next = table->loads };
+		memcpy(fetch->load->host, host, size);
+		table->loads = fetch->load;
+	}
+	fetch->load->n++;
+	return 0;
+}
+
+/* ---- the queue ---- */
+
 /* The next that may run now. */
 static struct fetch *take_from_queue(struct fetch_table *table)
 {
 	for (struct fetch **p = &table->queue; *p; p = &(*p)->next_queued) {
 		struct fetch *fetch = *p;
 
-		if (table->runs_apart &&
-		    suspects_is_apart(table->suspects, &fetch->digest, now_ms()))
+		if (!has_room(fetch) ||
+		    (table->runs_apart &&
+		     suspects_is_apart(table->suspects, &fetch->digest, now_ms())))
 			continue;
 		*p = fetch->next_queued;
 		if (!*p)
@@ -56,6 +139,7 @@ void fetch_stop_running(struct fetch *fetch)
 	if (fetch->running)
 		table->n_running--;
 	fetch->running = false;
+	leave_source(fetch);
 	if (table->runs_apart != fetch)
 		return;
 	table->runs_apart = NULL;

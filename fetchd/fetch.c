@@ -278,7 +278,14 @@ void fetch_start_attempt(struct fetch *fetch)
 		next_round(fetch);
 		return;
 	}
-	r = fetch_transfer_start(fetch);
+	r = fetch_enter_source(fetch);
+	if (r == -EBUSY) {
+		fetch_stop_running(fetch);
+		fetch_enqueue(fetch);
+		return;
+	}
+	if (!r)
+		r = fetch_transfer_start(fetch);
 	if (r == -E2BIG) {
 		snprintf(fetch->problem, sizeof(fetch->problem), "the URL is too long");
 		fetch_next_source(fetch, r);

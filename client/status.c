@@ -56,6 +56,23 @@ static void print_waiting(const json_t *waiting)
 	}
 }
 
+static void print_failing(const json_t *hosts)
+{
+	const json_t *host;
+	size_t i;
+
+	json_array_foreach(hosts, i, host) {
+		unsigned long long ms = (unsigned long long)number(host, "open_ms");
+
+		printf("failing  %s  %llu times in a row", json_get_string(host, "host") ?: "?",
+		       (unsigned long long)number(host, "failures"));
+		if (ms)
+			printf("; left alone for %llu s where another has the file",
+			       (ms + 999) / 1000);
+		putchar('\n');
+	}
+}
+
 static void print_suspects(const json_t *suspects)
 {
 	const json_t *suspect;
@@ -89,6 +106,7 @@ static void print_status(const json_t *status)
 	       bytes(fetched, "wire_bytes", b), (unsigned long long)number(fetched, "errors"));
 	print_mounts(json_object_get(status, "mounts"));
 	print_waiting(json_object_get(status, "waiting"));
+	print_failing(json_object_get(status, "failing"));
 	print_suspects(json_object_get(status, "suspects"));
 }
 

@@ -94,7 +94,7 @@ static void op_status(struct client *client, const json_t *request)
 	fetch_totals(sv->fetches, &totals);
 	reply(client,
 	      json_pack("{s:b, s:s, s:i, s:o, s:I, s:{s:s, s:I, s:I}, s:{s:I, s:I, s:I, s:I}, s:o, "
-			"s:o, s:o, s:o, s:s, s:s}",
+			"s:o, s:o, s:o, s:o, s:s, s:s}",
 			"ok", 1, "version", PACKAGE_VERSION, "pid", (int)getpid(), "worker_pid",
 			pid_json(workerlink_pid(sv->link)), "uptime_ms",
 			(json_int_t)(now_ms() - sv->started_ms), "cache", "path", sv->options.cache,
@@ -103,9 +103,10 @@ static void op_status(struct client *client, const json_t *request)
 			(json_int_t)totals.files, "bytes", (json_int_t)totals.bytes, "wire_bytes",
 			(json_int_t)workerlink_wire_bytes(sv->link), "errors",
 			(json_int_t)totals.errors, "waiting", fetch_describe(sv->fetches), "mounts",
-			mounts_describe(sv->mounts), "suspects", fetch_suspects(sv->fetches),
-			"suspect_worker_pid", pid_json(fetch_apart_pid(sv->fetches)), "state",
-			sv->options.state, "run", sv->options.run));
+			mounts_describe(sv->mounts), "failing", fetch_hosts(sv->fetches),
+			"suspects", fetch_suspects(sv->fetches), "suspect_worker_pid",
+			pid_json(fetch_apart_pid(sv->fetches)), "state", sv->options.state, "run",
+			sv->options.run));
 }
 
 static void op_mounts(struct client *client, const json_t *request)

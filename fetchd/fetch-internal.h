@@ -7,6 +7,7 @@
 
 #include <event2/util.h>
 
+#include "fetchd/breaker.h"
 #include "fetchd/fetch.h"
 #include "fetchd/history.h"
 #include "fetchd/offload.h"
@@ -32,8 +33,9 @@ struct fetch {
 	size_t source;		     /* index of the attempt's source */
 	struct source_load *load;    /* of its host; borrowed; NULL: none is taken */
 	unsigned int round;
-	bool transient; /* a source of this round may answer later */
-	bool bad_source[SOURCES_MAX];
+	bool transient;		      /* a source of this round may answer later */
+	bool bad_source[SOURCES_MAX]; /* will not have it */
+	bool tried[SOURCES_MAX];      /* in this round */
 	struct event *readable;
 	struct event *timer;  /* the next round */
 	struct event *linger; /* nobody has waited for a while */
@@ -62,6 +64,7 @@ struct fetch_table {
 	struct fetch *runs_apart;  /* NULL: nobody */
 	unsigned int running_max, n_running;
 	struct source_load *loads; /* owned */
+	struct breakers *breakers; /* owned */
 	struct fetch *buckets[N_BUCKETS];
 	struct fetch *queue, **queue_end;
 	struct fetch_totals totals;
@@ -86,6 +89,12 @@ void fetch_finish(struct fetch *fetch, int error);
 
 /** fetch_start_attempt() - with the present source, or the next that is good. */
 void fetch_start_attempt(struct fetch *fetch);
+
+/** fetch_pick_source() - which one to ask next in this round; sources.n: none is left. */
+size_t fetch_pick_source(const struct fetch *fetch);
+
+/** fetch_judge_source() - the present one was asked, and ended with @error, 0 or -errno. */
+void fetch_judge_source(struct fetch *fetch, int error);
 
 /**
  * fetch_enter_source() - take a place at the present source, at most half of all that may run; the

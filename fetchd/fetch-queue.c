@@ -26,13 +26,55 @@ struct source_load {
 	char host[];
 };
 
+/* Who is left alone now is asked only when nobody else is left. */
+size_t fetch_pick_source(const struct fetch *fetch)
+{
+	const struct source_list *sources = &fetch->sources;
+	size_t last_resort = sources->n;
+	int64_t now = now_ms();
+
+	for (size_t i = 0; i < sources->n; i++) {
+		const char *host = sources->entries[i].host;
+
+		if (fetch->bad_source[i] || fetch->tried[i])
+			continue;
+		if (!host || !breaker_is_open(fetch->table->breakers, host, now))
+			return i;
+		if (last_resort == sources->n)
+			last_resort = i;
+	}
+	return last_resort;
+}
+
+static bool error_may_pass(int error)
+{
+	return error != -ENOENT && error != -EACCES && error != -EBADMSG && error != -E2BIG;
+}
+
+void fetch_judge_source(struct fetch *fetch, int error)
+{
+	struct breakers *breakers = fetch->table->breakers;
+	const char *host = fetch->sources.entries[fetch->source].host;
+	int64_t now = now_ms();
+
+	if (error_may_pass(error))
+		fetch->transient = true;
+	else if (error)
+		fetch->bad_source[fetch->source] = true;
+	fetch->tried[fetch->source] = true;
+	if (!host)
+		return;
+	if (!error || !error_may_pass(error))
+		breaker_succeeded(breakers, host);
+	else if (now < fetch->deadline_ms) /* else it had no time */
+		breaker_failed(breakers, host, fetch->retry_after_ms, now);
+}
+
 /* Where the next attempt goes. Return: NULL for none, and for one that is no host. */
 static const char *next_host(const struct fetch *fetch)
 {
-	size_t i = fetch->source;
+	size_t i = fetch_pick_source(fetch);
 
-	while (i < fetch->sources.n && fetch->bad_source[i])
-		i++;
 	return i < fetch->sources.n ? fetch->sources.entries[i].host : NULL;
 }
 
@@ -73,7 +115,7 @@ static void leave_source(struct fetch *fetch)
 int fetch_enter_source(struct fetch *fetch)
 {
 	struct fetch_table *table = fetch->table;
-	const char *host = next_host(fetch);
+	const char *host = fetch->sources.entries[fetch->source].host;
 	size_t size = host ? strlen(host) + 1 : 0;
 
 	leave_source(fetch);
@@ -81,6 +123,7 @@ int fetch_enter_source(struct fetch *fetch)
 		return 0;
 	if (!has_room(fetch))
 		return -EBUSY;
+	breaker_enter(table->breakers, host, now_ms());
 	fetch->load = find_load(table, host);
 	if (!fetch->load) {
 		fetch->load = malloc(sizeof(*fetch->load) + size);

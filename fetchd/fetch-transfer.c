@@ -50,6 +50,7 @@ static void after_commit(struct fetch *fetch)
 	workerlink_forget(fetch->link, &fetch->worker_job);
 	close_pipe(fetch);
 	if (!fetch->io_error) {
+		fetch_judge_source(fetch, 0);
 		fetch_note(fetch, "attempt", now_ms() - fetch->attempt_ms, "");
 		fetch_finish(fetch, 0);
 		return;

@@ -174,11 +174,6 @@ void fetch_finish(struct fetch *fetch, int error)
 
 /* ---- between attempts ---- */
 
-static bool error_may_pass(int error)
-{
-	return error != -ENOENT && error != -EACCES && error != -EBADMSG && error != -E2BIG;
-}
-
 static void on_timer(evutil_socket_t fd, short what, void *context)
 {
 	struct fetch *fetch = context;
@@ -209,7 +204,7 @@ static void next_round(struct fetch *fetch)
 	}
 	fetch_note(fetch, "retry", wait_ms, "");
 	fetch->round++;
-	fetch->source = 0;
+	memset(fetch->tried, 0, sizeof(fetch->tried));
 	fetch->transient = false;
 	fetch->retry_after_ms = -1;
 	tv.tv_sec = wait_ms / 1000;
@@ -256,11 +251,7 @@ void fetch_next_source(struct fetch *fetch, int error)
 		fetch_start_attempt(fetch);
 		return;
 	}
-	if (error_may_pass(error))
-		fetch->transient = true;
-	else
-		fetch->bad_source[fetch->source] = true;
-	fetch->source++;
+	fetch_judge_source(fetch, error);
 	fetch_start_attempt(fetch);
 }
 
@@ -268,8 +259,7 @@ void fetch_start_attempt(struct fetch *fetch)
 {
 	int r;
 
-	while (fetch->source < fetch->sources.n && fetch->bad_source[fetch->source])
-		fetch->source++;
+	fetch->source = fetch_pick_source(fetch);
 	if (fetch->source >= fetch->sources.n) {
 		if (!fetch->sources.n)
 			snprintf(fetch->problem, sizeof(fetch->problem),
@@ -422,7 +412,9 @@ int fetch_table_new(struct event_base *base, struct cache *cache, struct offload
 	table->start = event_new(base, -1, 0, fetch_on_start, table);
 	table->suspects = suspects_new();
 	table->history = history_new();
-	if (!table->seal_timer || !table->start || !table->suspects || !table->history) {
+	table->breakers = breakers_new();
+	if (!table->seal_timer || !table->start || !table->suspects || !table->history ||
+	    !table->breakers) {
 		fetch_table_free(table);
 		return -ENOMEM;
 	}
@@ -444,6 +436,7 @@ void fetch_table_free(struct fetch_table *table)
 	workerlink_free(table->apart);
 	suspects_free(table->suspects);
 	history_free(table->history);
+	breakers_free(table->breakers);
 	if (table->seal_timer)
 		event_free(table->seal_timer);
 	if (table->start)
@@ -459,6 +452,11 @@ void fetch_totals(const struct fetch_table *table, struct fetch_totals *out)
 json_t *fetch_history(const struct fetch_table *table, const struct digest *digest)
 {
 	return history_of(table->history, digest);
+}
+
+json_t *fetch_hosts(const struct fetch_table *table)
+{
+	return breakers_describe(table->breakers, now_ms());
 }
 
 json_t *fetch_suspects(const struct fetch_table *table)

@@ -67,3 +67,6 @@ pid_t fetch_apart_pid(const struct fetch_table *table);
 
 /** fetch_history() - what was done lately about @digest: see history_of(). NULL = no memory. */
 json_t *fetch_history(const struct fetch_table *table, const struct digest *digest) must_check;
+
+/** fetch_hosts() - those that failed last: see breakers_describe(). NULL = no memory. */
+json_t *fetch_hosts(const struct fetch_table *table) must_check;

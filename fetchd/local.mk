@@ -2,6 +2,7 @@
 noinst_LIBRARIES += %D%/libfetchd.a
 
 %C%_libfetchd_a_SOURCES = \
+	%D%/breaker.c %D%/breaker.h \
 	%D%/caller.c %D%/caller.h \
 	%D%/controlserver.c %D%/controlserver.h \
 	%D%/fetch.c %D%/fetch.h %D%/fetch-internal.h \

@@ -340,7 +340,8 @@ static int give_up_privileges(void)
 
 int worker_main(int fd)
 {
-	const struct registry_options options = { .no_auth_file = true };
+	/* Another source may be better than trying again; the supervisor knows them. */
+	const struct registry_options options = { .no_auth_file = true, .retries = UINT32_MAX };
 	struct worker worker = { .sock = fd, .full_fd = -1 };
 	struct problem problem = { "" };
 	int r;

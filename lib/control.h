@@ -29,8 +29,9 @@
  * {"op":"status"}
  *     answers {"ok":true,"version","pid","worker_pid","uptime_ms","cache":{"path","files",
  *     "bytes"},"fetched":{"files","bytes","wire_bytes","errors"},"waiting":[{"digest",
- *     "size","waiters","since_ms","source","problem"}],"mounts":[…],"suspects":[{"digest",
- *     "deaths","quarantine_ms"}],"suspect_worker_pid","state":"DIR","run":"DIR"}.
+ *     "size","waiters","since_ms","source","problem"}],"mounts":[…],"failing":[{"host",
+ *     "failures","open_ms"}],"suspects":[{"digest","deaths","quarantine_ms"}],
+ *     "suspect_worker_pid","state":"DIR","run":"DIR"}. Pids are null where there is no process.
  * {"op":"why","digest":"sha256:…"}
  *     answers {"ok":true,"digest","cached":bool,"uptime_ms","events":[{"at_ms" since 1970,
  *     "what","source","problem","took_ms","bytes"}]}: what was done lately, the oldest first.

@@ -137,11 +137,12 @@ bool plain_name_is_valid(const char *name);
  */
 static inline char *text_append(char *to, const char *end, const char *text)
 {
-	size_t n = strnlen(text, (size_t)(end - to) - 1);
+	char *behind = memccpy(to, text, '\0', (size_t)(end - to));
 
-	memcpy(to, text, n);
-	to[n] = '\0';
-	return to + n;
+	if (behind)
+		return behind - 1;
+	to[end - to - 1] = '\0';
+	return to + (end - to) - 1;
 }
 
 /** format_text() - asprintf that returns the string or NULL. The caller frees it. */

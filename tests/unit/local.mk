@@ -5,6 +5,7 @@ unit_tests = \
 	%D%/test-access \
 	%D%/test-auth \
 	%D%/test-blob \
+	%D%/test-breaker \
 	%D%/test-challenge \
 	%D%/test-compress \
 	%D%/test-config \
@@ -43,6 +44,10 @@ UNIT_LIBS = $(LIBINTINODE_LIBS) $(CMOCKA_LIBS)
 %C%_test_jwt_SOURCES = %D%/test-jwt.c
 %C%_test_jwt_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_jwt_LDADD = $(LIBSERVER_LIBS) $(CMOCKA_LIBS)
+
+%C%_test_breaker_SOURCES = %D%/test-breaker.c
+%C%_test_breaker_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_breaker_LDADD = fetchd/libfetchd.a $(UNIT_LIBS)
 
 %C%_test_suspects_SOURCES = %D%/test-suspects.c
 %C%_test_suspects_CFLAGS = $(UNIT_CFLAGS)

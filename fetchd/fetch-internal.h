@@ -16,10 +16,16 @@
 
 enum { N_BUCKETS = 1024 };
 
+/* Fetches that wait for the same thing, in their order. */
+struct fetch_list {
+	struct fetch *first, *last;
+};
+
 struct fetch {
 	struct fetch_table *table;
 	struct fetch *next_in_bucket;
-	struct fetch *next_queued;
+	struct fetch_list *in; /* where it waits; NULL: nowhere */
+	struct fetch *before, *behind;
 	struct digest digest;
 	uint64_t size_bytes;
 	struct source_list sources;
@@ -62,11 +68,12 @@ struct fetch_table {
 	struct suspects *suspects; /* owned */
 	struct workerlink *apart;  /* owned; NULL: not needed now */
 	struct fetch *runs_apart;  /* NULL: nobody */
+	struct fetch_list waits_apart;
 	unsigned int running_max, n_running;
 	struct source_load *loads; /* owned */
 	struct breakers *breakers; /* owned */
 	struct fetch *buckets[N_BUCKETS];
-	struct fetch *queue, **queue_end;
+	struct fetch_list queue;
 	struct fetch_totals totals;
 	struct history *history; /* owned */
 	bool starting;		 /* start_queued() runs */
@@ -102,8 +109,12 @@ void fetch_judge_source(struct fetch *fetch, int error);
  */
 int fetch_enter_source(struct fetch *fetch) must_check;
 
-/** fetch_enqueue() - behind all others that wait for a turn. */
+/**
+ * fetch_enqueue() - behind all others that wait for a turn.
+ * fetch_dequeue() - wherever it waits; fine when it does not.
+ */
 void fetch_enqueue(struct fetch *fetch);
+void fetch_dequeue(struct fetch *fetch);
 
 /**
  * fetch_start_queued() - begin as many as may run. One that fails at once comes back here: then

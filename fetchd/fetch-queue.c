@@ -8,23 +8,66 @@
 #include <event2/event.h>
 #include <string.h>
 
+/* ---- lists ---- */
+
+static void list_add(struct fetch_list *list, struct fetch *fetch)
+{
+	fetch->in = list;
+	fetch->before = list->last;
+	fetch->behind = NULL;
+	if (list->last)
+		list->last->behind = fetch;
+	else
+		list->first = fetch;
+	list->last = fetch;
+}
+
+void fetch_dequeue(struct fetch *fetch)
+{
+	struct fetch_list *list = fetch->in;
+
+	if (!list)
+		return;
+	if (fetch->before)
+		fetch->before->behind = fetch->behind;
+	else
+		list->first = fetch->behind;
+	if (fetch->behind)
+		fetch->behind->before = fetch->before;
+	else
+		list->last = fetch->before;
+	fetch->in = NULL;
+	fetch->before = fetch->behind = NULL;
+}
+
 void fetch_enqueue(struct fetch *fetch)
 {
-	struct fetch_table *table = fetch->table;
+	list_add(&fetch->table->queue, fetch);
+}
 
-	fetch->next_queued = NULL;
-	*table->queue_end = fetch;
-	table->queue_end = &fetch->next_queued;
+/* The first @n of @list have a chance again. */
+static void requeue(struct fetch_table *table, struct fetch_list *list, size_t n)
+{
+	for (struct fetch *fetch; n && (fetch = list->first); n--) {
+		fetch_dequeue(fetch);
+		list_add(&table->queue, fetch);
+	}
 }
 
 /* ---- sources ---- */
 
-/* A host that somebody fetches from now. */
+/* A host that somebody fetches from now; it is there while somebody does. */
 struct source_load {
 	struct source_load *next;
 	unsigned int n;
+	struct fetch_list waiting; /* for one of its places */
 	char host[];
 };
+
+static unsigned int places_of_source(const struct fetch_table *table)
+{
+	return (table->running_max + 1) / 2;
+}
 
 /* Who is left alone now is asked only when nobody else is left. */
 size_t fetch_pick_source(const struct fetch *fetch)
@@ -87,13 +130,13 @@ static struct source_load *find_load(const struct fetch_table *table, const char
 	return load;
 }
 
-static bool has_room(const struct fetch *fetch)
+/* Return: what it has to wait for, or NULL. */
+static struct fetch_list *full_source(const struct fetch *fetch)
 {
-	const struct fetch_table *table = fetch->table;
 	const char *host = next_host(fetch);
-	const struct source_load *load = host ? find_load(table, host) : NULL;
+	struct source_load *load = host ? find_load(fetch->table, host) : NULL;
 
-	return !load || load->n < (table->running_max + 1) / 2;
+	return load && load->n >= places_of_source(fetch->table) ? &load->waiting : NULL;
 }
 
 static void leave_source(struct fetch *fetch)
@@ -104,7 +147,10 @@ static void leave_source(struct fetch *fetch)
 	if (!load)
 		return;
 	event_active(table->start, 0, 0);
-	if (--load->n)
+	load->n--;
+	/* As many as there are places: those that were called before may not have come. */
+	requeue(table, &load->waiting, load->n ? places_of_source(table) - load->n : SIZE_MAX);
+	if (load->n)
 		return;
 	while (*p != load)
 		p = &(*p)->next;
@@ -121,7 +167,7 @@ int fetch_enter_source(struct fetch *fetch)
 	leave_source(fetch);
 	if (!host)
 		return 0;
-	if (!has_room(fetch))
+	if (full_source(fetch))
 		return -EBUSY;
 	breaker_enter(table->breakers, host, now_ms());
 	fetch->load = find_load(table, host);
@@ -139,21 +185,22 @@ int fetch_enter_source(struct fetch *fetch)
 
 /* ---- the queue ---- */
 
-/* The next that may run now. */
+/* The next that may run now. Who may not waits apart, so that nobody is looked at in vain twice. */
 static struct fetch *take_from_queue(struct fetch_table *table)
 {
-	for (struct fetch **p = &table->queue; *p; p = &(*p)->next_queued) {
-		struct fetch *fetch = *p;
+	struct fetch *fetch;
 
-		if (!has_room(fetch) ||
-		    (table->runs_apart &&
-		     suspects_is_apart(table->suspects, &fetch->digest, now_ms())))
-			continue;
-		*p = fetch->next_queued;
-		if (!*p)
-			table->queue_end = p;
-		fetch->next_queued = NULL;
-		return fetch;
+	while ((fetch = table->queue.first)) {
+		struct fetch_list *full = full_source(fetch);
+
+		fetch_dequeue(fetch);
+		if (full)
+			list_add(full, fetch);
+		else if (table->runs_apart &&
+			 suspects_is_apart(table->suspects, &fetch->digest, now_ms()))
+			list_add(&table->waits_apart, fetch);
+		else
+			return fetch;
 	}
 	return NULL;
 }
@@ -186,6 +233,7 @@ void fetch_stop_running(struct fetch *fetch)
 	if (table->runs_apart != fetch)
 		return;
 	table->runs_apart = NULL;
+	requeue(table, &table->waits_apart, SIZE_MAX);
 	/* Its worker ends there, and not amid a call of its own. */
 	event_active(table->start, 0, 0);
 }

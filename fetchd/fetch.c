@@ -47,14 +47,7 @@ static void unlink_fetch(struct fetch *fetch)
 	while (*p != fetch)
 		p = &(*p)->next_in_bucket;
 	*p = fetch->next_in_bucket;
-	for (p = &fetch->table->queue; *p; p = &(*p)->next_queued) {
-		if (*p != fetch)
-			continue;
-		*p = fetch->next_queued;
-		if (!*p)
-			fetch->table->queue_end = p;
-		break;
-	}
+	fetch_dequeue(fetch);
 }
 
 static void free_fetch(struct fetch *fetch)
@@ -406,7 +399,6 @@ int fetch_table_new(struct event_base *base, struct cache *cache, struct offload
 	table->offload = offload;
 	table->link = link;
 	table->running_max = running_max;
-	table->queue_end = &table->queue;
 	table->seal_job = (struct offload_job){ .run = seal_run, .done = seal_done };
 	table->seal_timer = evtimer_new(base, on_seal_timer, table);
 	table->start = event_new(base, -1, 0, fetch_on_start, table);

@@ -117,6 +117,9 @@ static int digest_of_path(const char *socket, const char *path, struct digest *d
 	const json_t *mount;
 	int r;
 
+	if (!real && !strncmp(path, "sha256:", 7))
+		return problem_set(problem, -EINVAL,
+				   "%s: a digest is sha256: and 64 digits of 0-9 and a-f", path);
 	if (!real)
 		return problem_set(problem, -errno, "%s: %s", path, strerror(errno));
 	r = ask(socket, request, &status, problem);

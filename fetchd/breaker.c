@@ -9,6 +9,7 @@ struct breaker {
 	unsigned int failures;
 	int64_t last_ms;  /* of the last failure */
 	int64_t until_ms; /* left alone */
+	bool probing;	  /* and one tries it */
 };
 
 struct breakers {
@@ -67,8 +68,10 @@ void breaker_enter(struct breakers *breakers, const char *host, int64_t now)
 	size_t i = find(breakers, host);
 
 	if (i < BREAKERS_MAX && breakers->entries[i].failures >= BREAKER_FAILURES &&
-	    breakers->entries[i].until_ms <= now)
+	    breakers->entries[i].until_ms <= now) {
 		breakers->entries[i].until_ms = now + BREAKER_PROBE_MS;
+		breakers->entries[i].probing = true;
+	}
 }
 
 void breaker_succeeded(struct breakers *breakers, const char *host)
@@ -100,11 +103,17 @@ void breaker_failed(struct breakers *breakers, const char *host, int64_t retry_a
 		breaker = &breakers->entries[i];
 	}
 	breaker->last_ms = now;
-	breaker->failures++;
+	/* Of many that failed together the first few count: one blip is no long silence. */
+	if (breaker->until_ms <= now || breaker->probing || breaker->failures < BREAKER_FAILURES)
+		breaker->failures++;
+	else if (wait_ms < BREAKER_OPEN_MIN_MS)
+		return;
+	if (breaker->probing)
+		breaker->until_ms = now;
+	breaker->probing = false;
 	if (breaker->failures >= BREAKER_FAILURES && wait_ms < BREAKER_OPEN_MIN_MS) {
 		unsigned int doubled = breaker->failures - BREAKER_FAILURES;
 
-		/* Of many that failed together each counts, but the wait is bounded soon. */
 		wait_ms = (int64_t)BREAKER_OPEN_MIN_MS << (doubled < 8 ? doubled : 8);
 	}
 	if (wait_ms > BREAKER_OPEN_MAX_MS)

@@ -105,7 +105,9 @@ void fetch_judge_source(struct fetch *fetch, int error)
 	else if (error)
 		fetch->bad_source[fetch->source] = true;
 	fetch->tried[fetch->source] = true;
-	if (!host)
+	/* An empty file comes from nowhere, and what this host lacks is no fault of the other. */
+	if (!host || !fetch->size_bytes || error == -ENOMEM || error == -EMFILE ||
+	    error == -ENFILE || error == -EBUSY)
 		return;
 	if (!error || !error_may_pass(error))
 		breaker_succeeded(breakers, host);
@@ -148,10 +150,9 @@ static void leave_source(struct fetch *fetch)
 		return;
 	event_active(table->start, 0, 0);
 	load->n--;
-	/* As many as there are places: those that were called before may not have come. */
-	requeue(table, &load->waiting, load->n ? places_of_source(table) - load->n : SIZE_MAX);
 	if (load->n)
 		return;
+	requeue(table, &load->waiting, SIZE_MAX);
 	while (*p != load)
 		p = &(*p)->next;
 	*p = load->next;
@@ -205,6 +206,24 @@ static struct fetch *take_from_queue(struct fetch_table *table)
 	return NULL;
 }
 
+/*
+ * Those whose source has places again. They may not take them: another source is better by now, or
+ * nobody waits for them any more. So it is asked until there is nobody to call.
+ */
+static bool call_waiting(struct fetch_table *table)
+{
+	unsigned int places = places_of_source(table);
+	bool called = false;
+
+	for (struct source_load *load = table->loads; load; load = load->next) {
+		if (!load->waiting.first || load->n >= places)
+			continue;
+		requeue(table, &load->waiting, places - load->n);
+		called = true;
+	}
+	return called;
+}
+
 static int choose_worker(struct fetch *fetch)
 {
 	struct fetch_table *table = fetch->table;
@@ -249,30 +268,37 @@ bool fetch_is_quarantined(struct fetch *fetch)
 	return ms > 0;
 }
 
+static void start_one(struct fetch *fetch)
+{
+	int r;
+
+	fetch->running = true;
+	fetch->table->n_running++;
+	if (fetch_is_quarantined(fetch)) {
+		fetch_finish(fetch, -EIO);
+		return;
+	}
+	r = choose_worker(fetch);
+	if (!r) {
+		fetch_start_attempt(fetch);
+		return;
+	}
+	snprintf(fetch->problem, sizeof(fetch->problem), "cannot start a network worker for it: %s",
+		 strerror(-r));
+	fetch_finish(fetch, r);
+}
+
 void fetch_start_queued(struct fetch_table *table)
 {
 	struct fetch *fetch;
-	int r;
 
 	if (table->starting)
 		return;
 	table->starting = true;
-	while (table->n_running < table->running_max && (fetch = take_from_queue(table))) {
-		fetch->running = true;
-		table->n_running++;
-		if (fetch_is_quarantined(fetch)) {
-			fetch_finish(fetch, -EIO);
-			continue;
-		}
-		r = choose_worker(fetch);
-		if (r) {
-			snprintf(fetch->problem, sizeof(fetch->problem),
-				 "cannot start a network worker for it: %s", strerror(-r));
-			fetch_finish(fetch, r);
-			continue;
-		}
-		fetch_start_attempt(fetch);
-	}
+	do {
+		while (table->n_running < table->running_max && (fetch = take_from_queue(table)))
+			start_one(fetch);
+	} while (table->n_running < table->running_max && call_waiting(table));
 	table->starting = false;
 }
 

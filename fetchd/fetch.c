@@ -236,7 +236,6 @@ void fetch_next_source(struct fetch *fetch, int error)
 		after_death(fetch);
 		return;
 	}
-	suspects_clear(fetch->table->suspects, &fetch->digest);
 	if (error == -EBADMSG && fetch->writer_base) {
 		/* Its beginning came from another source, which may be the one that lied. */
 		cache_abort(steal_ptr(fetch->writer));
@@ -265,6 +264,7 @@ void fetch_start_attempt(struct fetch *fetch)
 	if (r == -EBUSY) {
 		fetch_stop_running(fetch);
 		fetch_enqueue(fetch);
+		event_active(fetch->table->start, 0, 0);
 		return;
 	}
 	if (!r)

@@ -29,7 +29,7 @@ void suspects_free(struct suspects *suspects);
 unsigned int suspects_note_death(struct suspects *suspects, const struct digest *digest,
 				 int64_t now);
 
-/** suspects_clear() - its transfer ended otherwise: nobody died of it. */
+/** suspects_clear() - it is here now: nobody died of it. */
 void suspects_clear(struct suspects *suspects, const struct digest *digest);
 
 /** suspects_is_apart() - must it have a worker of its own? */

@@ -292,8 +292,8 @@ int workerlink_submit(struct workerlink *link, struct worker_job *job, const str
 	if (strlen(text) > WORKER_MESSAGE_MAX)
 		return -E2BIG;
 	r = fdpass_send(link->sock, text, strlen(text), pipe_fd);
-	if (r)
-		return r;
+	if (r) /* it died, and we have not heard of it yet */
+		return r == -EPIPE || r == -ECONNRESET ? -EAGAIN : r;
 	job->next = link->jobs;
 	job->prev = &link->jobs;
 	if (job->next)

@@ -68,6 +68,8 @@ void verified_add(struct verified *verified, enum verified_kind kind, const stru
 	if (!verified)
 		return;
 	marks = verified->sets[set].marks[kind];
+	if (mark_in(&marks[0]) == mark)
+		return;
 	atomic_store_explicit(&marks[1], mark_in(&marks[0]), memory_order_relaxed);
 	atomic_store_explicit(&marks[0], mark, memory_order_relaxed);
 }

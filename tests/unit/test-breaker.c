@@ -66,10 +66,25 @@ static void one_tries_it_again(void **state)
 
 static void the_wait_is_bounded(void **state)
 {
+	int64_t now = 1000;
+
+	(void)state;
+	failures("a", BREAKER_FAILURES, now);
+	for (int i = 0; i < 20; i++) {
+		now += BREAKER_OPEN_MAX_MS;
+		breaker_enter(breakers, "a", now);
+		failures("a", 1, now);
+	}
+	assert_true(breaker_is_open(breakers, "a", now + BREAKER_OPEN_MAX_MS - 1));
+	assert_false(breaker_is_open(breakers, "a", now + BREAKER_OPEN_MAX_MS));
+}
+
+static void many_that_fail_together_are_one_blip(void **state)
+{
 	(void)state;
 	failures("a", 1000, 1000);
-	assert_true(breaker_is_open(breakers, "a", 1000 + BREAKER_OPEN_MAX_MS - 1));
-	assert_false(breaker_is_open(breakers, "a", 1000 + BREAKER_OPEN_MAX_MS));
+	assert_true(breaker_is_open(breakers, "a", 1000 + BREAKER_OPEN_MIN_MS - 1));
+	assert_false(breaker_is_open(breakers, "a", 1000 + BREAKER_OPEN_MIN_MS));
 }
 
 static void a_host_that_asks_for_patience_gets_it_at_once(void **state)
@@ -122,6 +137,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(an_answer_closes_it, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(one_tries_it_again, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_wait_is_bounded, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(many_that_fail_together_are_one_blip, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(a_host_that_asks_for_patience_gets_it_at_once,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_oldest_is_forgotten, set_up, tear_down),

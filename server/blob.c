@@ -83,13 +83,17 @@ static struct hot_key hot_key_of(const struct request *request)
 				 accepts_zstd(request_header(request, "Accept-Encoding")) };
 }
 
-/* libmicrohttpd sends a file in pieces; a mapping it sends at once. */
-static bool is_to_be_mapped(const struct request *request, const struct blob *blob)
+/* Who is to keep the answer of @len bytes? @is_file: it is a file's, as it lies there. */
+static struct hot *find_keeper(const struct request *request, uint64_t len, bool is_file)
 {
 	struct hot_key key = hot_key_of(request);
+	struct hot *hot = NULL;
 
-	return request->is_plain && !blob->packed && blob->size_bytes > HOT_BLOB_MAX &&
-	       blob->size_bytes <= HOT_MAPPED_MAX && hot_ask(request->services->mapped, &key);
+	if (len <= HOT_BLOB_MAX)
+		hot = request->services->hot;
+	else if (is_file && len <= HOT_MAPPED_MAX)
+		hot = request->services->mapped;
+	return request->is_plain && hot_ask(hot, &key) ? hot : NULL;
 }
 
 static void etag_of(const char *digest, const char *suffix, char out[static ETAG_SIZE])
@@ -132,6 +136,7 @@ static void send_blob(struct request *request, struct blob *blob, const char *di
 		return;
 	}
 	if (as_frames) {
+		request->keeper = find_keeper(request, blob->pack.frames_bytes, false);
 		reply_frames(request, blob);
 		if (request->status != 200)
 			return;
@@ -148,10 +153,8 @@ static void send_blob(struct request *request, struct blob *blob, const char *di
 		reply_ranges(request, blob, ranges, n);
 		break;
 	case RANGE_WHOLE:
-		if (is_to_be_mapped(request, blob))
-			reply_mapped(request, blob);
-		else
-			reply_content(request, 200, blob, 0, blob->size_bytes);
+		request->keeper = find_keeper(request, blob->size_bytes, !blob->packed);
+		reply_blob(request, blob);
 		if (request->status == 200)
 			reply_header(request, "Content-Type", BLOB_TYPE);
 		break;
@@ -253,17 +256,9 @@ static bool is_plain_get(const struct request *request)
 /* Never one with a descriptor: thousands of those would be all there are. */
 static void keep_answer(struct request *request, const struct hot_key *key, uint32_t removals)
 {
-	const struct services *services = request->services;
-	struct hot *hot = NULL;
-
-	if (request->is_mapped)
-		hot = services->mapped;
-	else if (request->in_memory && request->answer_bytes <= HOT_BLOB_MAX &&
-		 hot_ask(services->hot, key))
-		hot = services->hot;
-	if (hot)
-		request->hot =
-			hot_put(hot, key, request->response, request->answer_bytes, removals);
+	if (request->keeper && request->in_memory)
+		request->hot = hot_put(request->keeper, key, request->response,
+				       request->answer_bytes, removals);
 	if (request->hot)
 		request->response = NULL; /* the cache's now */
 }

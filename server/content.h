@@ -26,10 +26,11 @@ void reply_content(struct request *request, unsigned int status, struct blob *bl
 void reply_checked(struct request *request, unsigned int status, struct blob *blob);
 
 /**
- * reply_mapped() - all of a blob that lies as it came, by a mapping of its file: an answer that is
- * worth keeping. It was hashed before. @blob is taken over.
+ * reply_blob() - 200 with all of a blob. Where somebody is to keep the answer (request->keeper), it
+ * holds no descriptor, as a rule: small content is in memory, of larger a file's pages are mapped.
+ * Small and kept content was hashed before. @blob is taken over.
  */
-void reply_mapped(struct request *request, struct blob *blob);
+void reply_blob(struct request *request, struct blob *blob);
 
 /** reply_frames() - the whole of a packed blob as it is stored. @blob is taken over. */
 void reply_frames(struct request *request, struct blob *blob);

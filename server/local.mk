@@ -49,6 +49,7 @@ noinst_LIBRARIES += %D%/libserver.a
 	%D%/quarantine.c %D%/quarantine.h \
 	%D%/quota.c %D%/quota.h \
 	%D%/range.c %D%/range.h \
+	%D%/reader.c %D%/reader.h \
 	%D%/recovery.c %D%/recovery.h \
 	%D%/reply.c \
 	%D%/request.c %D%/request.h \
@@ -57,6 +58,8 @@ noinst_LIBRARIES += %D%/libserver.a
 	%D%/scrub.c %D%/scrub.h \
 	%D%/store.c %D%/store.h \
 	%D%/store_blob.c \
+	%D%/store_internal.h \
+	%D%/store_open.c \
 	%D%/store_health.c \
 	%D%/store_mend.c \
 	%D%/storestat.c %D%/storestat.h \

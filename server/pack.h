@@ -58,7 +58,7 @@ int pack_bytes(const void *bytes, size_t len, void **out, size_t *out_len) must_
 int pack_fd(int in, uint64_t size_bytes, int out, const atomic_bool *stop,
 	    uint64_t *packed_bytes) must_check;
 
-/** pack_stat() - three small reads. Return: 0, -EBADMSG (damaged) or -errno. */
+/** pack_stat() - one to three small reads. Return: 0, -EBADMSG (damaged) or -errno. */
 int pack_stat(int fd, uint64_t file_bytes, struct pack_info *out) must_check;
 
 /** A running read of packed content, from some offset on. */

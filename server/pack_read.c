@@ -11,7 +11,18 @@
 #include "server/pack.h"
 #include "server/pack_format.h"
 
-enum { ENTRIES_AT_ONCE = 1024, FRAME_HEADER_MAX = 18 };
+enum {
+	ENTRIES_AT_ONCE = 1024,
+	FRAME_HEADER_MAX = 18,
+	END_BYTES = 8192, /* of a file that are read at once: of small content all that there is */
+};
+
+/* The last bytes of a packed file, and where they start in it. */
+struct file_end {
+	int fd; /* borrowed */
+	uint64_t start, file_bytes;
+	unsigned char bytes[END_BYTES];
+};
 
 struct unpacker {
 	int fd; /* borrowed */
@@ -80,11 +91,31 @@ static int read_exactly(int fd, void *bytes, size_t len, uint64_t off)
 	return (size_t)n == len ? 0 : -EBADMSG;
 }
 
+static int read_end(int fd, uint64_t file_bytes, struct file_end *end)
+{
+	size_t len = file_bytes < sizeof(end->bytes) ? (size_t)file_bytes : sizeof(end->bytes);
+
+	end->fd = fd;
+	end->file_bytes = file_bytes;
+	end->start = file_bytes - len;
+	return read_exactly(fd, end->bytes, len, end->start);
+}
+
+/* Bytes that the file has, without a second read where they were read. */
+static int get_bytes(const struct file_end *end, void *bytes, size_t len, uint64_t off)
+{
+	if (off < end->start)
+		return read_exactly(end->fd, bytes, len, off);
+	memcpy(bytes, end->bytes + (off - end->start), len);
+	return 0;
+}
+
 /*
  * The table has no checksum, and only its last length says how long the content is: the last
  * frame must say the same.
  */
-static int check_last_frame(int fd, const struct pack_info *info, uint64_t frame_len)
+static int check_last_frame(const struct file_end *end, const struct pack_info *info,
+			    uint64_t frame_len)
 {
 	char header[FRAME_HEADER_MAX];
 	size_t len = frame_len < sizeof(header) ? (size_t)frame_len : sizeof(header);
@@ -93,23 +124,21 @@ static int check_last_frame(int fd, const struct pack_info *info, uint64_t frame
 	if (frame_len > info->frames_bytes ||
 	    (info->n_frames == 1) != (frame_len == info->frames_bytes))
 		return -EBADMSG;
-	r = read_exactly(fd, header, len, info->frames_bytes - frame_len);
+	r = get_bytes(end, header, len, info->frames_bytes - frame_len);
 	if (r)
 		return r;
 	return ZSTD_getFrameContentSize(header, len) == info->last_bytes ? 0 : -EBADMSG;
 }
 
-int pack_stat(int fd, uint64_t file_bytes, struct pack_info *out)
+static int stat_end(const struct file_end *end, struct pack_info *out)
 {
 	unsigned char tail[SEEK_ENTRY_BYTES + SEEK_FOOTER_BYTES], header[SEEK_HEADER_BYTES];
+	uint64_t file_bytes = end->file_bytes, table;
 	struct pack_info info;
-	uint64_t table;
 	uint32_t n, last;
 	int r;
 
-	if (file_bytes < SEEK_HEADER_BYTES + sizeof(tail))
-		return -EBADMSG;
-	r = read_exactly(fd, tail, sizeof(tail), file_bytes - sizeof(tail));
+	r = get_bytes(end, tail, sizeof(tail), file_bytes - sizeof(tail));
 	if (r)
 		return r;
 	n = get_le32(tail + SEEK_ENTRY_BYTES);
@@ -121,7 +150,7 @@ int pack_stat(int fd, uint64_t file_bytes, struct pack_info *out)
 	table = SEEK_HEADER_BYTES + (uint64_t)n * SEEK_ENTRY_BYTES + SEEK_FOOTER_BYTES;
 	if (table >= file_bytes)
 		return -EBADMSG;
-	r = read_exactly(fd, header, sizeof(header), file_bytes - table);
+	r = get_bytes(end, header, sizeof(header), file_bytes - table);
 	if (r)
 		return r;
 	if (get_le32(header) != SEEK_TABLE_MAGIC ||
@@ -131,10 +160,21 @@ int pack_stat(int fd, uint64_t file_bytes, struct pack_info *out)
 				   .frames_bytes = file_bytes - table,
 				   .n_frames = n,
 				   .last_bytes = last };
-	r = check_last_frame(fd, &info, get_le32(tail));
+	r = check_last_frame(end, &info, get_le32(tail));
 	if (!r)
 		*out = info;
 	return r;
+}
+
+int pack_stat(int fd, uint64_t file_bytes, struct pack_info *out)
+{
+	struct file_end end;
+	int r;
+
+	if (file_bytes < SEEK_HEADER_BYTES + SEEK_ENTRY_BYTES + SEEK_FOOTER_BYTES)
+		return -EBADMSG;
+	r = read_end(fd, file_bytes, &end);
+	return r ? r : stat_end(&end, out);
 }
 
 /* What frame @index has of content. */

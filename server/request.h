@@ -154,8 +154,8 @@ struct request {
 	struct MHD_Response *response; /* owned until queued */
 	struct hot_entry *hot;	       /* referenced until queued: the answer, instead */
 	bool in_memory;		       /* the answer holds no descriptor */
-	bool is_mapped;		       /* nor this one, whose file is mapped */
 	bool is_plain;		       /* and is the same for everybody who asks so */
+	struct hot *keeper;	       /* borrowed: is to have the answer, too; NULL: nobody */
 	bool failed;		       /* there was no memory for an answer: it ends here */
 	unsigned int status;
 	uint64_t answer_bytes; /* for the log; UINT64_MAX: not known */

@@ -166,9 +166,10 @@ int store_open(const char *path, struct store **out, struct problem *problem)
 		pthread_mutex_init(&store->link_locks[i], NULL);
 	pthread_mutex_init(&store->upkeep, NULL);
 	pthread_mutex_init(&store->health_lock, NULL);
+	store->packed_hints = calloc(STORE_FORM_HINTS, sizeof(*store->packed_hints));
 	store->compress = true;
 	store->lease_s = STORE_LEASE_DEFAULT_S;
-	r = open_layout(store, path, &why);
+	r = store->packed_hints ? open_layout(store, path, &why) : -ENOMEM;
 	if (!r) {
 		*out = store;
 		return 0;
@@ -199,6 +200,7 @@ void store_close(struct store *store)
 		pthread_mutex_destroy(&store->link_locks[i]);
 	pthread_mutex_destroy(&store->upkeep);
 	pthread_mutex_destroy(&store->health_lock);
+	free(store->packed_hints);
 	free(store);
 }
 

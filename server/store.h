@@ -45,6 +45,7 @@ enum {
 	STORE_LEASE_DEFAULT_S = 24 * 3600,
 	STORE_REMOVAL_COUNTS = 256,
 	STORE_CHANGE_COUNTS = 1024,
+	STORE_FORM_HINTS = 256 * 1024,
 };
 
 struct store {
@@ -63,6 +64,8 @@ struct store {
 	atomic_uint_least32_t removals[STORE_REMOVAL_COUNTS];
 	/* See store_changes(). */
 	atomic_uint_least32_t changes[STORE_CHANGE_COUNTS];
+	/* Of blobs that were found packed, a byte of the digest, see store_open.c. */
+	atomic_uchar *packed_hints; /* owned; STORE_FORM_HINTS of them */
 	/* A link is renewed, or removed by the collection, under the lock of its digest. */
 	pthread_mutex_t link_locks[64];
 	/* What decides by a repository's names, and what mends them: one at a time. */

@@ -4,7 +4,7 @@
  * which never replaces a name. When somebody else was faster the name is good, but perhaps
  * not yet on disk; so every publisher syncs the directory before it says yes.
  */
-#include "server/store.h"
+#include "server/store_internal.h"
 
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -17,110 +17,6 @@
  * looked at again by a later walk over the store.
  */
 enum { MODE_AS_IT_CAME = 0444, MODE_FINAL = 0440, LINK_TRIES = 10 };
-
-enum {
-	SHARD_PATH_SIZE = 16, /* "sha256/ab" */
-	BLOB_PATH_SIZE = 16 + DIGEST_TEXT_SIZE + sizeof(STORE_PACKED_SUFFIX),
-};
-
-/* Return: its end. */
-static char *shard_path(const struct digest *digest, char *out, const char *end)
-{
-	const char shard[] = { '/', "0123456789abcdef"[digest->bytes[0] >> 4],
-			       "0123456789abcdef"[digest->bytes[0] & 15], '\0' };
-
-	return text_append(text_append(out, end, digest_algorithm_name(digest->algorithm)), end,
-			   shard);
-}
-
-static void blob_path(const struct digest *digest, bool packed, char out[static BLOB_PATH_SIZE])
-{
-	const char *end = out + BLOB_PATH_SIZE;
-	char hex[DIGEST_TEXT_SIZE], *p = text_append(shard_path(digest, out, end), end, "/");
-
-	p = text_append(p, end, digest_format_hex(digest, hex));
-	text_append(p, end, packed ? STORE_PACKED_SUFFIX : "");
-}
-
-static int open_form(const struct store *store, const struct digest *digest, bool packed,
-		     struct blob *out)
-{
-	struct blob blob = { .digest = *digest, .packed = packed };
-	char path[BLOB_PATH_SIZE];
-	struct stat st;
-	int r = 0;
-
-	blob_path(digest, packed, path);
-	/* When content was read last is of use to nobody: it would be written for each pull. */
-	blob.fd = store_openat(store->blobs_fd, path, O_RDONLY | O_NOFOLLOW | O_NOATIME, 0);
-	if (blob.fd == -EPERM) /* another user's file */
-		blob.fd = store_openat(store->blobs_fd, path, O_RDONLY | O_NOFOLLOW, 0);
-	if (blob.fd < 0)
-		return blob.fd;
-	if (fstat(blob.fd, &st))
-		r = -errno;
-	else if (!S_ISREG(st.st_mode))
-		r = -EBADMSG;
-	blob.size_bytes = blob.stored_bytes = (uint64_t)st.st_size;
-	blob.version = (uint64_t)st.st_ino ^ (uint64_t)st.st_ctim.tv_sec << 32 ^
-		       (uint64_t)st.st_ctim.tv_nsec << 20;
-	if (!r && packed) {
-		r = pack_stat(blob.fd, blob.stored_bytes, &blob.pack);
-		blob.size_bytes = blob.pack.size_bytes;
-	}
-	if (r) {
-		blob_close(&blob);
-		return r;
-	}
-	*out = blob;
-	return 0;
-}
-
-int store_open_blob(const struct store *store, const struct digest *digest, struct blob *out)
-{
-	int r = open_form(store, digest, false, out);
-
-	/* Packing puts the new form there before it takes the old one away. */
-	return r == -ENOENT ? open_form(store, digest, true, out) : r;
-}
-
-int store_has_blob(const struct store *store, const struct digest *digest)
-{
-	char path[BLOB_PATH_SIZE];
-	int r;
-
-	blob_path(digest, false, path);
-	r = store_exists(store->blobs_fd, path);
-	if (r)
-		return r;
-	blob_path(digest, true, path);
-	return store_exists(store->blobs_fd, path);
-}
-
-int blob_read_all(const struct blob *blob, size_t max, char **out)
-{
-	cleanup_free char *bytes = NULL;
-	ssize_t n;
-	int r;
-
-	if (blob->size_bytes > max)
-		return -EFBIG;
-	bytes = malloc(blob->size_bytes + 1);
-	if (!bytes)
-		return -ENOMEM;
-	if (blob->packed) {
-		r = unpack_all(blob->fd, &blob->pack, bytes);
-		if (r)
-			return r;
-	} else {
-		n = pread_full(blob->fd, bytes, blob->size_bytes, 0);
-		if (n < 0 || (uint64_t)n != blob->size_bytes)
-			return n < 0 ? (int)n : -EBADMSG;
-	}
-	bytes[blob->size_bytes] = '\0';
-	*out = steal_ptr(bytes);
-	return 0;
-}
 
 bool store_has_room(const struct store *store, uint64_t size_bytes)
 {
@@ -166,7 +62,7 @@ static int link_blob(struct store *store, const struct store_temp *temp,
 	char path[BLOB_PATH_SIZE], proc[64];
 	int r;
 
-	blob_path(digest, packed, path);
+	store_blob_path(digest, packed, path);
 	if (temp->name[0]) {
 		r = linkat(store->uploads_fd, temp->name, store->blobs_fd, path, 0);
 	} else {
@@ -180,7 +76,7 @@ static int sync_shard(struct store *store, const struct digest *digest)
 {
 	char shard[SHARD_PATH_SIZE];
 
-	shard_path(digest, shard, shard + sizeof(shard));
+	store_shard_path(digest, shard);
 	return store_sync_dir(store->blobs_fd, shard);
 }
 
@@ -210,7 +106,7 @@ static int renew_form(struct store *store, const struct digest *digest, bool pac
 	char path[BLOB_PATH_SIZE];
 	struct stat st;
 
-	blob_path(digest, packed, path);
+	store_blob_path(digest, packed, path);
 	if (fstatat(store->blobs_fd, path, &st, AT_SYMLINK_NOFOLLOW))
 		return -errno;
 	if (store_now() - st.st_mtim.tv_sec < store->lease_s / 2)
@@ -329,7 +225,7 @@ static int check_form(struct store *store, const struct digest *digest, bool pac
 	char path[BLOB_PATH_SIZE];
 	struct stat st;
 
-	blob_path(digest, packed, path);
+	store_blob_path(digest, packed, path);
 	if (fstatat(store->blobs_fd, path, &st, AT_SYMLINK_NOFOLLOW))
 		return -errno;
 	*bytes += (uint64_t)st.st_size;
@@ -340,7 +236,7 @@ static int unlink_form(struct store *store, const struct digest *digest, bool pa
 {
 	char path[BLOB_PATH_SIZE];
 
-	blob_path(digest, packed, path);
+	store_blob_path(digest, packed, path);
 	return unlinkat(store->blobs_fd, path, 0) ? -errno : 0;
 }
 
@@ -444,7 +340,7 @@ static int replace_packed(struct store *store, struct store_temp *temp, const st
 		temp->name[0] = '\0';
 		return r;
 	}
-	blob_path(digest, true, path);
+	store_blob_path(digest, true, path);
 	if (renameat(store->uploads_fd, temp->name, store->blobs_fd, path))
 		return -errno;
 	temp->name[0] = '\0';
@@ -459,7 +355,7 @@ static int replace_form(struct store *store, struct store_temp *temp, const stru
 	struct stat st;
 	int r;
 
-	blob_path(digest, false, path);
+	store_blob_path(digest, false, path);
 	if (fstatat(store->blobs_fd, path, &st, AT_SYMLINK_NOFOLLOW))
 		return -errno;
 	r = link_blob(store, temp, digest, true);
@@ -475,7 +371,7 @@ int store_pack_blob(struct store *store, const struct digest *digest, const atom
 	cleanup_blob struct blob blob = { .fd = -1 };
 	struct store_temp temp = { .fd = -1 };
 	uint64_t packed_bytes;
-	int r = open_form(store, digest, false, &blob);
+	int r = store_open_form(store, digest, false, &blob);
 
 	/* Both forms are there for a while: what uploads must leave is left by this, too. */
 	if (!r && !store_has_room(store, blob.size_bytes))

@@ -8,6 +8,7 @@
 
 #include <linux/sockios.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -88,6 +89,15 @@ static void address_release(struct connections *connections, struct address *add
 		free(address);
 	}
 	pthread_mutex_unlock(&connections->address_lock);
+}
+
+void connection_cork(struct connection *connection, bool on)
+{
+	const int value = on;
+
+	/* Where it cannot be done, packets are smaller, no more. */
+	if (connection && !connection->encrypted)
+		setsockopt(connection->fd, IPPROTO_TCP, TCP_CORK, &value, sizeof(value));
 }
 
 void connection_address(const struct connection *connection, unsigned char key[static 16])

@@ -12,7 +12,7 @@
 
 enum {
 	SHARDS = 16,
-	ADMIT_ONE_OF = 8,   /* of those that need room made */
+	ADMIT_ONE_OF = 32,  /* of those that need room made */
 	SHARD_ENTRIES = 16, /* of the largest answers: fewer would drive each other out */
 	SETS = 1024,	    /* of a shard */
 	WAYS = 4,

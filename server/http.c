@@ -170,6 +170,8 @@ void http_on_completed(void *cls, struct MHD_Connection *connection, void **stat
 				? 0
 				: request->answer_bytes,
 	});
+	if (request->is_file)
+		connection_cork(request->entry, false);
 	connection_set_state(request->entry, CONNECTION_IDLE);
 	if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
 		log_debug("connection ended early (%d)", (int)code);
@@ -200,6 +202,8 @@ static enum MHD_Result answer(struct request *request)
 	}
 	if (request->server->draining)
 		reply_header_text(request, "Connection", "close");
+	if (request->is_file)
+		connection_cork(request->entry, true);
 	r = MHD_queue_response(request->connection, request->status, request->response);
 	MHD_destroy_response(steal_ptr(request->response));
 	return r;

@@ -171,5 +171,6 @@ void reply_fd(struct request *request, unsigned int status, int fd, uint64_t off
 	response = MHD_create_response_from_fd_at_offset64(len, fd, off);
 	if (!response)
 		close(fd);
+	request->is_file = response && request->method != METHOD_HEAD;
 	reply_response(request, status, response, len);
 }

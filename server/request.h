@@ -154,6 +154,7 @@ struct request {
 	struct MHD_Response *response; /* owned until queued */
 	struct hot_entry *hot;	       /* referenced until queued: the answer, instead */
 	bool in_memory;		       /* the answer holds no descriptor */
+	bool is_file;		       /* it is sent from a file */
 	bool is_plain;		       /* and is the same for everybody who asks so */
 	struct hot *keeper;	       /* borrowed: is to have the answer, too; NULL: nobody */
 	bool failed;		       /* there was no memory for an answer: it ends here */

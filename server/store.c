@@ -10,13 +10,19 @@
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 
 #include "lib/log.h"
 
-enum { UPKEEP_PAUSE_MS = 50 }; /* so that a stop is seen in time */
+enum {
+	UPKEEP_PAUSE_MS = 50, /* so that a stop is seen in time */
+	/* Files that may be open, now and once the limit is raised, for shards to be kept open. */
+	SHARDS_KEPT_FROM = 1024,
+	SHARDS_KEPT_FROM_MAX = 4096,
+};
 
 int store_openat(int dirfd, const char *path, int flags, mode_t mode)
 {
@@ -78,12 +84,38 @@ static int make_shards(int blobs_fd, enum digest_algorithm algorithm)
 
 	if (r)
 		return r;
-	for (unsigned int i = 0; i < 256; i++) {
+	for (unsigned int i = 0; i < STORE_SHARDS; i++) {
 		snprintf(name, sizeof(name), "%02x", i);
 		if (mkdirat(fd, name, 0755) && errno != EEXIST)
 			return -errno;
 	}
 	return 0;
+}
+
+/* Where descriptors are scarce, paths will do. */
+static void keep_shards(struct store *store)
+{
+	struct rlimit limit;
+	char path[16];
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur < SHARDS_KEPT_FROM ||
+	    limit.rlim_max < SHARDS_KEPT_FROM_MAX)
+		return;
+	store->shard_fds = malloc(STORE_SHARDS * sizeof(*store->shard_fds));
+	for (unsigned int i = 0; store->shard_fds && i < STORE_SHARDS; i++) {
+		snprintf(path, sizeof(path), "sha256/%02x", i);
+		store->shard_fds[i] =
+			openat(store->blobs_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	}
+}
+
+static void drop_shards(struct store *store)
+{
+	for (unsigned int i = 0; store->shard_fds && i < STORE_SHARDS; i++) {
+		if (store->shard_fds[i] >= 0)
+			close(store->shard_fds[i]);
+	}
+	free(store->shard_fds);
 }
 
 static bool is_unsupported(int error)
@@ -135,6 +167,7 @@ static int open_layout(struct store *store, const char *path, struct problem *pr
 		r = make_shards(store->blobs_fd, (enum digest_algorithm)i);
 	if (r)
 		return r;
+	keep_shards(store);
 	tmp = openat(store->uploads_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (tmp < 0 && !is_unsupported(errno) && !is_readable_only(errno))
 		return -errno;
@@ -200,6 +233,7 @@ void store_close(struct store *store)
 		pthread_mutex_destroy(&store->link_locks[i]);
 	pthread_mutex_destroy(&store->upkeep);
 	pthread_mutex_destroy(&store->health_lock);
+	drop_shards(store);
 	free(store->packed_hints);
 	free(store);
 }

@@ -46,6 +46,7 @@ enum {
 	STORE_REMOVAL_COUNTS = 256,
 	STORE_CHANGE_COUNTS = 1024,
 	STORE_FORM_HINTS = 256 * 1024,
+	STORE_SHARDS = 256,
 };
 
 struct store {
@@ -64,6 +65,8 @@ struct store {
 	atomic_uint_least32_t removals[STORE_REMOVAL_COUNTS];
 	/* See store_changes(). */
 	atomic_uint_least32_t changes[STORE_CHANGE_COUNTS];
+	/* Owned: of blobs/sha256/00 .. ff, for who opens one at each request; NULL: not kept. */
+	int *shard_fds;
 	/* Of blobs that were found packed, a byte of the digest, see store_open.c. */
 	atomic_uchar *packed_hints; /* owned; STORE_FORM_HINTS of them */
 	/* A link is renewed, or removed by the collection, under the lock of its digest. */

@@ -78,9 +78,9 @@ struct connection *connections_find(struct MHD_Connection *connection);
 bool connection_set_state(struct connection *connection, enum connection_state state);
 
 /**
- * connection_cork() - hold back what does not fill a packet, until this is called again: libmicrohttpd
- * sends the head of an answer from a file alone, and the client would wake up twice (tcp(7),
- * TCP_CORK). @connection may be NULL. The connection's thread.
+ * connection_cork() - hold back what does not fill a packet, until this is called again:
+ * libmicrohttpd sends the head of an answer from a file alone, and the client would wake up twice
+ * (tcp(7), TCP_CORK). @connection may be NULL. The connection's thread.
  */
 void connection_cork(struct connection *connection, bool on);
 

@@ -61,10 +61,10 @@ static uint64_t connection_limit(uint64_t wanted)
 	limit.rlim_cur = limit.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &limit))
 		log_debug("the limit of open files stays as it is");
-	possible = limit.rlim_cur > 4096  ? limit.rlim_cur - 256 - STORE_SHARDS
+	possible = limit.rlim_cur > 4096   ? limit.rlim_cur - 256 - STORE_SHARDS
 		   : limit.rlim_cur > 1024 ? limit.rlim_cur - 256
-		   : limit.rlim_cur > 128 ? limit.rlim_cur - 64
-					  : 64;
+		   : limit.rlim_cur > 128  ? limit.rlim_cur - 64
+					   : 64;
 	/* Of 15: 8 welcome, 1 that is told that it is one too many, 6 files. */
 	possible = possible * 8 / 15;
 	if (possible >= wanted)

@@ -42,7 +42,7 @@ static int open_file(const struct store *store, const struct digest *digest, boo
 }
 
 int store_open_form(const struct store *store, const struct digest *digest, bool packed,
-		     struct blob *out)
+		    struct blob *out)
 {
 	struct blob blob = { .digest = *digest, .packed = packed };
 	struct stat st;
@@ -144,4 +144,3 @@ int blob_read_all(const struct blob *blob, size_t max, char **out)
 	*out = steal_ptr(bytes);
 	return 0;
 }
-

@@ -4,8 +4,10 @@
 
 #include "client/options.h"
 
+int command_cache(const struct command *command, int argc, char **argv);
 int command_convert(const struct command *command, int argc, char **argv);
 int command_mount(const struct command *command, int argc, char **argv);
+int command_prefetch(const struct command *command, int argc, char **argv);
 int command_status(const struct command *command, int argc, char **argv);
 int command_stub(const struct command *command, int argc, char **argv);
 int command_thicken(const struct command *command, int argc, char **argv);
@@ -13,8 +15,10 @@ int command_umount(const struct command *command, int argc, char **argv);
 int command_verify(const struct command *command, int argc, char **argv);
 int command_why(const struct command *command, int argc, char **argv);
 
+extern const char cache_details[];
 extern const char convert_details[];
 extern const char mount_details[];
+extern const char prefetch_details[];
 extern const char status_details[];
 extern const char stub_details[];
 extern const char thicken_details[];

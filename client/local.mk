@@ -20,7 +20,9 @@ bin_PROGRAMS += intinode
 
 %C%_libclient_a_SOURCES = \
 	%D%/blobs.c %D%/blobs.h \
+	%D%/cachecmd.c \
 	%D%/commands.h \
+	%D%/contents.c %D%/contents.h \
 	%D%/convert.c \
 	%D%/dirimage.c \
 	%D%/dirsource.c %D%/dirsource.h \
@@ -42,6 +44,7 @@ bin_PROGRAMS += intinode
 	%D%/mountpoint.c %D%/mountpoint.h \
 	%D%/host.c %D%/host.h \
 	%D%/layers.c %D%/layers.h \
+	%D%/prefetch.c \
 	%D%/prepare.c %D%/prepare.h \
 	%D%/tree.c %D%/tree.h %D%/tree-internal.h \
 	%D%/tree-content.c \
@@ -56,7 +59,8 @@ bin_PROGRAMS += intinode
 	%D%/status.c \
 	%D%/thinscan.c %D%/thinscan.h \
 	%D%/uploader.c %D%/uploader.h \
-	%D%/verify.c
+	%D%/verify.c \
+	%D%/verifylocal.c %D%/verifylocal.h
 
 intinode_SOURCES = %D%/main.c
 LIBCLIENT = %D%/libclient.a

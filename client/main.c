@@ -20,6 +20,11 @@ static const struct command commands[] = {
 	{ "thicken", "SRC DST", "make the full image again", thicken_details, command_thicken },
 	{ "verify", "REF", "check that every file of a thin image can be fetched", verify_details,
 	  command_verify },
+	{ "prefetch", "WHAT", "fetch ahead what an image's stubs name", prefetch_details,
+	  command_prefetch },
+	{ "cache", "ACTION [WHAT...]",
+	  "what the cache holds, and keeps: ls, pins, pin, unpin, gc, verify", cache_details,
+	  command_cache },
 	{ "stub", "FILE...", "say whether files are stubs, and whether they are cached",
 	  stub_details, command_stub },
 };

@@ -99,8 +99,15 @@ static void print_status(const json_t *status)
 	printf("fetchd   %s, pid %llu, up %llu s\n", json_get_string(status, "version") ?: "?",
 	       (unsigned long long)number(status, "pid"),
 	       (unsigned long long)number(status, "uptime_ms") / 1000);
-	printf("cache    %s: %llu files, %s\n", json_get_string(cache, "path") ?: "?",
+	printf("cache    %s: %llu files, %s", json_get_string(cache, "path") ?: "?",
 	       (unsigned long long)number(cache, "files"), bytes(cache, "bytes", a));
+	if (json_is_integer(json_object_get(cache, "max_bytes")))
+		printf(" of %s", bytes(cache, "max_bytes", a));
+	if (number(cache, "evicted_files"))
+		printf("; %llu files, %s, evicted",
+		       (unsigned long long)number(cache, "evicted_files"),
+		       bytes(cache, "evicted_bytes", a));
+	putchar('\n');
 	printf("fetched  %llu files, %s (%s on the wire), %llu could not be had\n",
 	       (unsigned long long)number(fetched, "files"), bytes(fetched, "bytes", a),
 	       bytes(fetched, "wire_bytes", b), (unsigned long long)number(fetched, "errors"));

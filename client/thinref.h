@@ -22,7 +22,7 @@ struct thin_ref {
 
 /**
  * thin_ref_load() - what @store's reference names.
- * @platform: of an index only this image ("os/arch"), or NULL: all.
+ * @platform: of an index only this image ("os/arch"; "": this machine's), or NULL: all.
  * A blobset that the index names but that is gone is not an error: it is not in the list.
  * Return: 0; -EINVAL where the image is not thin; -errno with @problem.
  */

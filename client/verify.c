@@ -12,6 +12,7 @@
 #include "client/thinref.h"
 #include "client/thinscan.h"
 #include "client/uploader.h"
+#include "client/verifylocal.h"
 
 enum {
 	THREADS_MAX = 256,
@@ -23,23 +24,32 @@ const char verify_details[] =
 	"registry (or layout), and listed in a blobset, without which a registry may delete it.\n"
 	"--repair writes the blobset again, and the index that names it under the image's tag;\n"
 	"contents that are gone can only be brought back by intinode convert.\n"
+	"--local looks into the cache of this host instead; REF may be the directory of a mount, "
+	"too.\n"
 	"\n"
 	"Exit status: 0 all is there, 1 something is missing or could not be checked.\n"
 	"\n"
 	"Examples:\n"
 	"  intinode verify docker://registry.example/app:1.0-thin\n"
-	"  intinode verify --repair --json oci:layout:app-thin\n";
+	"  intinode verify --repair --json oci:layout:app-thin\n"
+	"  intinode verify --local /mnt/app\n";
 
 static struct {
-	bool json, repair, quiet;
-	const char *platform;
+	bool json, repair, quiet, local;
+	const char *platform, *socket;
 	unsigned int threads;
 } options = { .threads = 8 };
 
 static const struct option_row rows[] = {
 	{ OPTION_FLAG, "repair", NULL, "write blobset and index again where they are missing",
 	  &options.repair, 0, 0, NULL },
-	{ OPTION_TEXT, "platform", "OS/ARCH", "of an index check this image only (default: all)",
+	{ OPTION_FLAG, "local", NULL,
+	  "is all in the cache of this host, so that it would run without the network?",
+	  &options.local, 0, 0, NULL },
+	{ OPTION_TEXT, "socket", "PATH", "--local: of intinode-fetchd (default: $INTINODE_SOCKET)",
+	  &options.socket, 0, 0, NULL },
+	{ OPTION_TEXT, "platform", "OS/ARCH",
+	  "of an index check this image only (default: all; --local: this machine's)",
 	  &options.platform, 0, 0, NULL },
 	{ OPTION_NUMBER, "threads", "N", "questions at once (default 8)", &options.threads, 1,
 	  THREADS_MAX, NULL },
@@ -468,6 +478,15 @@ int command_verify(const struct command *command, int argc, char **argv)
 	if (r >= 0)
 		return r;
 	failure_init(&run.failure);
-	r = verify(&run, operands[0], &problem);
+	if (options.local && options.repair)
+		r = problem_set(&problem, -EINVAL,
+				"--repair is for registries; 'intinode prefetch' fetches");
+	else if (options.local)
+		r = verify_local(operands[0],
+				 &(struct verify_local_options){ options.socket, options.platform,
+								 options.json, options.quiet },
+				 &problem);
+	else
+		r = verify(&run, operands[0], &problem);
 	return r < 0 ? options_fail(r, &problem) : r ? EXIT_FAILED : EXIT_OK;
 }

@@ -2,7 +2,7 @@
 /* Owns the control socket and its connections. Loop thread. */
 #include "config.h"
 
-#include "fetchd/controlserver.h"
+#include "fetchd/controlserver-internal.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -14,28 +14,10 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include "fetchd/supervisor.h"
 #include "lib/control.h"
 #include "lib/stub.h"
 
 enum { CLIENTS_MAX = 8192, ACCEPT_PAUSE_US = 100 * 1000 };
-
-struct client {
-	struct controlserver *server;
-	struct bufferevent *stream; /* owned */
-	struct fetch_waiter waiter;
-	struct event *timer; /* owned: deadline of a fetch */
-	bool waiting;
-	struct client *next, **prev;
-};
-
-struct controlserver {
-	struct supervisor *supervisor; /* borrowed */
-	struct evconnlistener *listener;
-	struct event *pause; /* owned: after an accept that failed */
-	struct client *clients;
-	unsigned int n_clients;
-};
 
 static void client_free(struct client *client)
 {
@@ -44,13 +26,27 @@ static void client_free(struct client *client)
 	if (client->next)
 		client->next->prev = client->prev;
 	client->server->n_clients--;
+	if (client->server->evicts == client)
+		client->server->evicts = NULL;
+	if (client->server->discards == client)
+		client->server->discards = NULL;
+	batch_end(client->batch);
+	free(client->to_pin.digests);
 	event_free(client->timer);
 	bufferevent_free(client->stream);
 	free(client);
 }
 
+/* In the loop's next turn: maybe amid something that must not be asked more now. */
+void control_resume(struct client *client)
+{
+	client->waiting = false;
+	bufferevent_trigger(client->stream, EV_READ,
+			    BEV_TRIG_DEFER_CALLBACKS | BEV_TRIG_IGNORE_WATERMARKS);
+}
+
 /* Takes over @answer. */
-static void reply(struct client *client, json_t *answer)
+void control_reply(struct client *client, json_t *answer)
 {
 	cleanup_json json_t *owned = answer;
 	cleanup_free char *text = owned ? json_dumps(owned, JSON_COMPACT) : NULL;
@@ -62,9 +58,10 @@ static void reply(struct client *client, json_t *answer)
 		evbuffer_add_printf(output, "{\"ok\":false,\"error\":\"ENOMEM\"}\n");
 }
 
-static void reply_error(struct client *client, int error, const char *text)
+void control_reply_error(struct client *client, int error, const char *text)
 {
-	reply(client, json_pack("{s:b, s:s, s:s}", "ok", 0, "error", control_errno_name(error),
+	control_reply(client,
+		      json_pack("{s:b, s:s, s:s}", "ok", 0, "error", control_errno_name(error),
 				"problem", text && *text ? text : strerror(-error)));
 }
 
@@ -73,7 +70,8 @@ static void op_ping(struct client *client, const json_t *request)
 	const struct supervisor *sv = client->server->supervisor;
 
 	(void)request;
-	reply(client, json_pack("{s:b, s:s, s:i, s:s, s:s, s:s, s:I}", "ok", 1, "version",
+	control_reply(client,
+		      json_pack("{s:b, s:s, s:i, s:s, s:s, s:s, s:I}", "ok", 1, "version",
 				PACKAGE_VERSION, "pid", (int)getpid(), "cache", sv->options.cache,
 				"state", sv->options.state, "run", sv->options.run, "deadline_ms",
 				(json_int_t)sv->options.deadline_s * 1000));
@@ -85,6 +83,23 @@ static json_t *pid_json(pid_t pid)
 	return pid > 0 ? json_integer(pid) : json_null();
 }
 
+/* Until the first walk has ended, what was there at the start is known from another look. */
+static json_t *cache_json(const struct supervisor *sv, const struct fetch_totals *totals)
+{
+	json_t *cache = space_describe(sv->space);
+
+	if (!cache)
+		return NULL;
+	json_object_set_new(cache, "path", json_string(sv->options.cache));
+	if (json_is_true(json_object_get(cache, "walking"))) {
+		json_object_set_new(cache, "files",
+				    json_integer((json_int_t)(sv->usage.files + totals->files)));
+		json_object_set_new(cache, "bytes",
+				    json_integer((json_int_t)(sv->usage.bytes + totals->bytes)));
+	}
+	return cache;
+}
+
 static void op_status(struct client *client, const json_t *request)
 {
 	const struct supervisor *sv = client->server->supervisor;
@@ -92,28 +107,27 @@ static void op_status(struct client *client, const json_t *request)
 
 	(void)request;
 	fetch_totals(sv->fetches, &totals);
-	reply(client,
-	      json_pack("{s:b, s:s, s:i, s:o, s:I, s:{s:s, s:I, s:I}, s:{s:I, s:I, s:I, s:I}, s:o, "
-			"s:o, s:o, s:o, s:o, s:s, s:s}",
-			"ok", 1, "version", PACKAGE_VERSION, "pid", (int)getpid(), "worker_pid",
-			pid_json(workerlink_pid(sv->link)), "uptime_ms",
-			(json_int_t)(now_ms() - sv->started_ms), "cache", "path", sv->options.cache,
-			"files", (json_int_t)(sv->usage.files + totals.files), "bytes",
-			(json_int_t)(sv->usage.bytes + totals.bytes), "fetched", "files",
-			(json_int_t)totals.files, "bytes", (json_int_t)totals.bytes, "wire_bytes",
-			(json_int_t)workerlink_wire_bytes(sv->link), "errors",
-			(json_int_t)totals.errors, "waiting", fetch_describe(sv->fetches), "mounts",
-			mounts_describe(sv->mounts), "failing", fetch_hosts(sv->fetches),
-			"suspects", fetch_suspects(sv->fetches), "suspect_worker_pid",
-			pid_json(fetch_apart_pid(sv->fetches)), "state", sv->options.state, "run",
-			sv->options.run));
+	control_reply(client,
+		      json_pack("{s:b, s:s, s:i, s:o, s:I, s:o, s:{s:I, s:I, s:I, s:I}, s:o, "
+				"s:o, s:o, s:o, s:o, s:s, s:s}",
+				"ok", 1, "version", PACKAGE_VERSION, "pid", (int)getpid(),
+				"worker_pid", pid_json(workerlink_pid(sv->link)), "uptime_ms",
+				(json_int_t)(now_ms() - sv->started_ms), "cache",
+				cache_json(sv, &totals), "fetched", "files",
+				(json_int_t)totals.files, "bytes", (json_int_t)totals.bytes,
+				"wire_bytes", (json_int_t)workerlink_wire_bytes(sv->link), "errors",
+				(json_int_t)totals.errors, "waiting", fetch_describe(sv->fetches),
+				"mounts", mounts_describe(sv->mounts), "failing",
+				fetch_hosts(sv->fetches), "suspects", fetch_suspects(sv->fetches),
+				"suspect_worker_pid", pid_json(fetch_apart_pid(sv->fetches)),
+				"state", sv->options.state, "run", sv->options.run));
 }
 
 static void op_mounts(struct client *client, const json_t *request)
 {
 	(void)request;
-	reply(client, json_pack("{s:b, s:o}", "ok", 1, "mounts",
-				mounts_describe(client->server->supervisor->mounts)));
+	control_reply(client, json_pack("{s:b, s:o}", "ok", 1, "mounts",
+					mounts_describe(client->server->supervisor->mounts)));
 }
 
 static void op_register(struct client *client, const json_t *request)
@@ -125,10 +139,10 @@ static void op_register(struct client *client, const json_t *request)
 				json_object_get(request, "mount"), &miss_path, &is_new, &problem);
 
 	if (r)
-		reply_error(client, r, problem_text(&problem, r));
+		control_reply_error(client, r, problem_text(&problem, r));
 	else
-		reply(client,
-		      json_pack("{s:b, s:s*, s:b}", "ok", 1, "miss", miss_path, "new", is_new));
+		control_reply(client, json_pack("{s:b, s:s*, s:b}", "ok", 1, "miss", miss_path,
+						"new", is_new));
 }
 
 static void op_unregister(struct client *client, const json_t *request)
@@ -138,20 +152,23 @@ static void op_unregister(struct client *client, const json_t *request)
 				  json_get_string(request, "id"), &problem);
 
 	if (r)
-		reply_error(client, r, problem_text(&problem, r));
+		control_reply_error(client, r, problem_text(&problem, r));
 	else
-		reply(client, json_pack("{s:b}", "ok", 1));
+		control_reply(client, json_pack("{s:b}", "ok", 1));
 }
 
 static void fetch_ended(struct client *client, int error, const char *problem)
 {
-	client->waiting = false;
+	bool waited = client->waiting;
+
 	event_del(client->timer);
 	if (!error)
-		reply(client, json_pack("{s:b}", "ok", 1));
+		control_reply(client, json_pack("{s:b}", "ok", 1));
 	else
-		reply_error(client, error == -ENOSPC || error == -ETIMEDOUT ? error : -EIO,
-			    problem);
+		control_reply_error(client, error == -ENOSPC || error == -ETIMEDOUT ? error : -EIO,
+				    problem);
+	if (waited)
+		control_resume(client);
 }
 
 static void on_fetched(struct fetch_waiter *waiter, int error, const char *problem)
@@ -169,22 +186,27 @@ static void on_deadline(evutil_socket_t fd, short what, void *context)
 	fetch_ended(client, -ETIMEDOUT, "it was not there at the deadline");
 }
 
-static int request_sources(struct client *client, const json_t *request,
-			   const struct digest *digest, struct source_list *sources)
+int control_sources(struct client *client, const json_t *request, const struct digest *digest,
+		    struct source_list *sources, struct problem *problem)
 {
 	const struct supervisor *sv = client->server->supervisor;
 	const char *mount = json_get_string(request, "mount");
-	json_t *url;
-	size_t i;
+	const char *source = json_get_string(request, "source");
+	const json_t *urls = json_object_get(request, "urls");
 	int r = 0;
 
-	if (mount && *mount) {
+	if (mount && *mount && digest) {
 		r = mounts_sources(sv->mounts, mount, digest, sources);
 		if (r == -ENOENT)
 			r = 0;
 	}
-	json_array_foreach(json_object_get(request, "urls"), i, url) {
-		if (!r && json_is_string(url))
+	/* Who may use this socket may name one. */
+	if (!r && source)
+		r = source_add_reference(sources, source, problem);
+	for (size_t i = 0; !r && digest && i < json_array_size(urls); i++) {
+		const json_t *url = json_array_get(urls, i);
+
+		if (json_is_string(url))
 			r = source_add_hint(sources, json_string_value(url), digest, &sv->options);
 	}
 	return r;
@@ -195,6 +217,7 @@ static void op_fetch(struct client *client, const json_t *request)
 	const struct supervisor *sv = client->server->supervisor;
 	const char *text = json_get_string(request, "digest");
 	struct source_list sources = { .n = 0 };
+	struct problem problem = { "" };
 	uint64_t size_bytes, timeout_ms;
 	struct digest digest;
 	struct timeval tv;
@@ -202,19 +225,19 @@ static void op_fetch(struct client *client, const json_t *request)
 
 	if (!text || digest_parse(text, strlen(text), &digest) ||
 	    json_get_size(request, "size", &size_bytes)) {
-		reply_error(client, -EINVAL, "\"digest\" and \"size\" are needed");
+		control_reply_error(client, -EINVAL, "\"digest\" and \"size\" are needed");
 		return;
 	}
 	if (json_get_size(request, "timeout_ms", &timeout_ms) || timeout_ms > 86400 * 1000)
 		timeout_ms = sv->options.deadline_s * 1000;
-	r = request_sources(client, request, &digest, &sources);
+	r = control_sources(client, request, &digest, &sources, &problem);
 	client->waiter.done = on_fetched;
 	if (!r)
 		r = fetch_wait(sv->fetches, &digest, size_bytes, &sources,
 			       now_ms() + (int64_t)timeout_ms, &client->waiter);
 	source_list_clear(&sources);
 	if (r) {
-		fetch_ended(client, r > 0 ? 0 : r, NULL);
+		fetch_ended(client, r > 0 ? 0 : r, problem.text);
 		return;
 	}
 	client->waiting = true;
@@ -232,11 +255,12 @@ static void op_why(struct client *client, const json_t *request)
 
 	if (!text || digest_parse(text, strlen(text), &digest) ||
 	    digest.algorithm != DIGEST_SHA256) {
-		reply_error(client, -EINVAL, "digest: sha256:HEX");
+		control_reply_error(client, -EINVAL, "digest: sha256:HEX");
 		return;
 	}
 	fd = cache_open_blob(sv->cache, &digest);
-	reply(client, json_pack("{s:b, s:s, s:b, s:I, s:o}", "ok", 1, "digest", text, "cached",
+	control_reply(client,
+		      json_pack("{s:b, s:s, s:b, s:I, s:o}", "ok", 1, "digest", text, "cached",
 				fd >= 0, "uptime_ms", (json_int_t)(now_ms() - sv->started_ms),
 				"events", fetch_history(sv->fetches, &digest)));
 }
@@ -245,9 +269,19 @@ static const struct {
 	const char *name;
 	void (*run)(struct client *client, const json_t *request);
 } operations[] = {
-	{ "ping", op_ping },	     { "status", op_status },	      { "mounts", op_mounts },
-	{ "register", op_register }, { "unregister", op_unregister }, { "fetch", op_fetch },
+	{ "ping", op_ping },
+	{ "status", op_status },
+	{ "mounts", op_mounts },
+	{ "register", op_register },
+	{ "unregister", op_unregister },
+	{ "fetch", op_fetch },
 	{ "why", op_why },
+	{ "evict", control_evict },
+	{ "discard", control_discard },
+	{ "prefetch", control_prefetch },
+	{ "pin", control_pin },
+	{ "unpin", control_unpin },
+	{ "pins", control_pins },
 };
 
 static void dispatch(struct client *client, const char *line, size_t len)
@@ -258,7 +292,7 @@ static void dispatch(struct client *client, const char *line, size_t len)
 	int r = json_parse(line, len, &request, &problem);
 
 	if (r) {
-		reply_error(client, -EINVAL, problem_text(&problem, r));
+		control_reply_error(client, -EINVAL, problem_text(&problem, r));
 		return;
 	}
 	name = json_get_string(request, "op") ?: "";
@@ -268,7 +302,7 @@ static void dispatch(struct client *client, const char *line, size_t len)
 			return;
 		}
 	}
-	reply_error(client, -EINVAL, "unknown \"op\"; see lib/control.h");
+	control_reply_error(client, -EINVAL, "unknown \"op\"; see lib/control.h");
 }
 
 static void on_read(struct bufferevent *stream, void *context)

@@ -11,6 +11,7 @@
 #include "fetchd/fetch.h"
 #include "fetchd/history.h"
 #include "fetchd/offload.h"
+#include "fetchd/space.h"
 #include "fetchd/suspects.h"
 #include "fetchd/workerlink.h"
 
@@ -34,7 +35,9 @@ struct fetch {
 	int64_t attempt_ms; /* when the present attempt began */
 
 	bool running, busy, aborted; /* busy: a pool job has the writer and the pipe */
+	bool background;	     /* no program waits for it */
 	struct cache_writer *writer; /* owned */
+	uint64_t promised;	     /* room for it, see space_ask() */
 	uint64_t writer_base;	     /* bytes it had when the attempt began */
 	size_t source;		     /* index of the attempt's source */
 	struct source_load *load;    /* of its host; borrowed; NULL: none is taken */
@@ -52,6 +55,7 @@ struct fetch {
 	bool have_result;	 /* loop thread only, as what follows */
 	int result_error;	 /* of the worker */
 	bool worker_died;	 /* and so this attempt ended */
+	bool is_suspect;	 /* and of what it was at, this may be why */
 	struct workerlink *link; /* borrowed: whose worker the attempt has; NULL: none */
 	int64_t retry_after_ms;
 	char problem[PROBLEM_MAX];
@@ -70,12 +74,14 @@ struct fetch_table {
 	struct fetch *runs_apart;  /* NULL: nobody */
 	struct fetch_list waits_apart;
 	unsigned int running_max, n_running;
+	unsigned int n_background; /* of those that run */
 	struct source_load *loads; /* owned */
 	struct breakers *breakers; /* owned */
 	struct fetch *buckets[N_BUCKETS];
-	struct fetch_list queue;
+	struct fetch_list queue, background;
 	struct fetch_totals totals;
 	struct history *history; /* owned */
+	struct space *space;	 /* borrowed; NULL: room is not looked after */
 	bool starting;		 /* start_queued() runs */
 	struct event *start, *seal_timer;
 	struct offload_job seal_job;
@@ -87,6 +93,9 @@ int fetch_transfer_start(struct fetch *fetch) must_check;
 
 /** fetch_transfer_stop() - no more bytes; not while a pool job runs. */
 void fetch_transfer_stop(struct fetch *fetch);
+
+/** fetch_release_space() - it needs no more room. */
+void fetch_release_space(struct fetch *fetch);
 
 /** fetch_next_source() - an attempt ended with @error; what now is decided here. */
 void fetch_next_source(struct fetch *fetch, int error);
@@ -115,6 +124,9 @@ int fetch_enter_source(struct fetch *fetch) must_check;
  */
 void fetch_enqueue(struct fetch *fetch);
 void fetch_dequeue(struct fetch *fetch);
+
+/** fetch_to_foreground() - a program waits for it now. */
+void fetch_to_foreground(struct fetch *fetch);
 
 /**
  * fetch_start_queued() - begin as many as may run. One that fails at once comes back here: then

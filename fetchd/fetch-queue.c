@@ -40,17 +40,37 @@ void fetch_dequeue(struct fetch *fetch)
 	fetch->before = fetch->behind = NULL;
 }
 
+static struct fetch_list *queue_of(struct fetch *fetch)
+{
+	return fetch->background ? &fetch->table->background : &fetch->table->queue;
+}
+
 void fetch_enqueue(struct fetch *fetch)
 {
-	list_add(&fetch->table->queue, fetch);
+	list_add(queue_of(fetch), fetch);
+}
+
+void fetch_to_foreground(struct fetch *fetch)
+{
+	bool queued = fetch->in == &fetch->table->background;
+
+	if (!fetch->background)
+		return;
+	if (queued)
+		fetch_dequeue(fetch);
+	if (fetch->running)
+		fetch->table->n_background--;
+	fetch->background = false;
+	if (queued)
+		fetch_enqueue(fetch);
 }
 
 /* The first @n of @list have a chance again. */
-static void requeue(struct fetch_table *table, struct fetch_list *list, size_t n)
+static void requeue(struct fetch_list *list, size_t n)
 {
 	for (struct fetch *fetch; n && (fetch = list->first); n--) {
 		fetch_dequeue(fetch);
-		list_add(&table->queue, fetch);
+		fetch_enqueue(fetch);
 	}
 }
 
@@ -152,7 +172,7 @@ static void leave_source(struct fetch *fetch)
 	load->n--;
 	if (load->n)
 		return;
-	requeue(table, &load->waiting, SIZE_MAX);
+	requeue(&load->waiting, SIZE_MAX);
 	while (*p != load)
 		p = &(*p)->next;
 	*p = load->next;
@@ -186,12 +206,20 @@ int fetch_enter_source(struct fetch *fetch)
 
 /* ---- the queue ---- */
 
+/* Half of the places while no program waits for any, else a quarter. */
+static bool may_run_background(const struct fetch_table *table)
+{
+	bool alone = table->n_running == table->n_background;
+
+	return table->n_background < (table->running_max + 3) / (alone ? 2 : 4);
+}
+
 /* The next that may run now. Who may not waits apart, so that nobody is looked at in vain twice. */
-static struct fetch *take_from_queue(struct fetch_table *table)
+static struct fetch *take_from(struct fetch_table *table, struct fetch_list *queue)
 {
 	struct fetch *fetch;
 
-	while ((fetch = table->queue.first)) {
+	while ((fetch = queue->first)) {
 		struct fetch_list *full = full_source(fetch);
 
 		fetch_dequeue(fetch);
@@ -206,6 +234,15 @@ static struct fetch *take_from_queue(struct fetch_table *table)
 	return NULL;
 }
 
+static struct fetch *take_from_queue(struct fetch_table *table)
+{
+	struct fetch *fetch = take_from(table, &table->queue);
+
+	if (!fetch && may_run_background(table))
+		fetch = take_from(table, &table->background);
+	return fetch;
+}
+
 /*
  * Those whose source has places again. They may not take them: another source is better by now, or
  * nobody waits for them any more. So it is asked until there is nobody to call.
@@ -218,7 +255,7 @@ static bool call_waiting(struct fetch_table *table)
 	for (struct source_load *load = table->loads; load; load = load->next) {
 		if (!load->waiting.first || load->n >= places)
 			continue;
-		requeue(table, &load->waiting, places - load->n);
+		requeue(&load->waiting, places - load->n);
 		called = true;
 	}
 	return called;
@@ -247,12 +284,14 @@ void fetch_stop_running(struct fetch *fetch)
 
 	if (fetch->running)
 		table->n_running--;
+	if (fetch->running && fetch->background)
+		table->n_background--;
 	fetch->running = false;
 	leave_source(fetch);
 	if (table->runs_apart != fetch)
 		return;
 	table->runs_apart = NULL;
-	requeue(table, &table->waits_apart, SIZE_MAX);
+	requeue(&table->waits_apart, SIZE_MAX);
 	/* Its worker ends there, and not amid a call of its own. */
 	event_active(table->start, 0, 0);
 }
@@ -274,6 +313,7 @@ static void start_one(struct fetch *fetch)
 
 	fetch->running = true;
 	fetch->table->n_running++;
+	fetch->table->n_background += fetch->background;
 	if (fetch_is_quarantined(fetch)) {
 		fetch_finish(fetch, -EIO);
 		return;

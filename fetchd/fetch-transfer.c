@@ -70,6 +70,19 @@ static void after_commit(struct fetch *fetch)
 
 /* ---- bytes ---- */
 
+/* The disk is full, though there was room: somebody else writes there, too. Can some be made? */
+static bool may_have_room(struct fetch *fetch)
+{
+	struct space *space = fetch->table->space;
+	int r;
+
+	fetch_release_space(fetch);
+	r = space ? space_ask(space, fetch->size_bytes) : -ENOSPC;
+	if (!r)
+		fetch->promised = fetch->size_bytes;
+	return r != -ENOSPC;
+}
+
 static void attempt_may_be_over(struct fetch *fetch)
 {
 	if (fetch->busy || !fetch->eof)
@@ -80,6 +93,13 @@ static void attempt_may_be_over(struct fetch *fetch)
 	}
 	if (fetch->io_error) {
 		workerlink_cancel(fetch->link, &fetch->worker_job);
+		if (fetch->io_error == -ENOSPC && may_have_room(fetch)) {
+			close_pipe(fetch);
+			cache_abort(steal_ptr(fetch->writer));
+			fetch->io_error = 0;
+			fetch_next_source(fetch, -EBUSY);
+			return;
+		}
 		if (fetch->io_error != -EFBIG) {
 			snprintf(fetch->problem, sizeof(fetch->problem), "cache: %s",
 				 strerror(-fetch->io_error));
@@ -161,6 +181,7 @@ static void on_result(struct worker_job *job, const struct worker_result *result
 	fetch->have_result = true;
 	fetch->result_error = result->error;
 	fetch->worker_died = result->worker_died;
+	fetch->is_suspect = result->is_suspect;
 	fetch->retry_after_ms = result->retry_after_ms;
 	if (result->error)
 		snprintf(fetch->problem, sizeof(fetch->problem), "%s", result->problem);
@@ -262,6 +283,29 @@ static int start_transfer(struct fetch *fetch)
 				 fetch->deadline_ms, write_fd);
 }
 
+void fetch_release_space(struct fetch *fetch)
+{
+	if (fetch->promised)
+		space_release(fetch->table->space, fetch->promised);
+	fetch->promised = 0;
+}
+
+static int begin_writer(struct fetch *fetch)
+{
+	struct space *space = fetch->table->space;
+	int r = space && !fetch->promised ? space_ask(space, fetch->size_bytes) : 0;
+
+	if (r)
+		return r;
+	if (space)
+		fetch->promised = fetch->size_bytes;
+	r = cache_begin(fetch->table->cache, &fetch->digest, fetch->size_bytes, &fetch->writer);
+	/* What is reserved is no promise any more; what failed is none either. */
+	if (r || fetch->size_bytes >= CACHE_RESERVE_MIN)
+		fetch_release_space(fetch);
+	return r;
+}
+
 static int start_layout(struct fetch *fetch)
 {
 	int r;
@@ -269,7 +313,7 @@ static int start_layout(struct fetch *fetch)
 	/* From the start: a local copy is not worth resuming. */
 	fetch->writer_base = 0;
 	cache_abort(steal_ptr(fetch->writer));
-	r = cache_begin(fetch->table->cache, &fetch->digest, fetch->size_bytes, &fetch->writer);
+	r = begin_writer(fetch);
 	if (r)
 		return r;
 	fetch->have_result = true;
@@ -290,8 +334,7 @@ int fetch_transfer_start(struct fetch *fetch)
 	if (fetch->sources.entries[fetch->source].kind == SOURCE_LAYOUT || !fetch->size_bytes)
 		return start_layout(fetch);
 	if (!fetch->writer)
-		r = cache_begin(fetch->table->cache, &fetch->digest, fetch->size_bytes,
-				&fetch->writer);
+		r = begin_writer(fetch);
 	if (!r)
 		r = start_transfer(fetch);
 	if (r)

@@ -151,7 +151,11 @@ void fetch_finish(struct fetch *fetch, int error)
 		log_debug("%s (%llu bytes) fetched in %lld ms", digest_format(&fetch->digest, text),
 			  (unsigned long long)fetch->size_bytes, (long long)took_ms);
 		request_seal(table);
+		if (table->space)
+			space_note_fetched(table->space, &fetch->digest, fetch->size_bytes,
+					   !fetch->background);
 	}
+	fetch_release_space(fetch);
 	fetch_stop_running(fetch);
 	unlink_fetch(fetch);
 	while ((waiter = fetch->waiters)) {
@@ -211,9 +215,11 @@ static void next_round(struct fetch *fetch)
 /* The worker died, not the source: the same again, unless it is always this one. */
 static void after_death(struct fetch *fetch)
 {
-	unsigned int deaths = suspects_note_death(fetch->table->suspects, &fetch->digest, now_ms());
+	unsigned int deaths = 0;
 	char text[DIGEST_TEXT_SIZE];
 
+	if (fetch->is_suspect)
+		deaths = suspects_note_death(fetch->table->suspects, &fetch->digest, now_ms());
 	if (deaths < SUSPECT_QUARANTINED) {
 		fetch->transient = true;
 		next_round(fetch);
@@ -272,8 +278,12 @@ void fetch_start_attempt(struct fetch *fetch)
 	if (r == -E2BIG) {
 		snprintf(fetch->problem, sizeof(fetch->problem), "the URL is too long");
 		fetch_next_source(fetch, r);
+	} else if (r == -ENOSPC) {
+		snprintf(fetch->problem, sizeof(fetch->problem),
+			 "there is no room for it in the cache, and none can be made");
+		fetch_finish(fetch, r);
 	} else if (r == -EAGAIN || r == -EMFILE || r == -ENFILE) {
-		/* The worker is being replaced, or something is full: later. */
+		/* The worker is being replaced, room is being made, something is full: later. */
 		fetch->transient = true;
 		next_round(fetch);
 	} else if (r) {
@@ -302,7 +312,7 @@ static void on_linger(evutil_socket_t fd, short what, void *context)
 }
 
 static int create(struct fetch_table *table, const struct digest *digest, uint64_t size_bytes,
-		  struct fetch **out)
+		  bool background, struct fetch **out)
 {
 	struct fetch *fetch = calloc(1, sizeof(*fetch));
 	struct fetch **bucket = bucket_of(table, digest);
@@ -312,6 +322,7 @@ static int create(struct fetch_table *table, const struct digest *digest, uint64
 	fetch->table = table;
 	fetch->digest = *digest;
 	fetch->size_bytes = size_bytes;
+	fetch->background = background;
 	fetch->pipe_fd = -1;
 	fetch->retry_after_ms = -1;
 	fetch->started_ms = now_ms();
@@ -339,7 +350,7 @@ int fetch_wait(struct fetch_table *table, const struct digest *digest, uint64_t 
 		return 1;
 	fetch = find(table, digest, size_bytes);
 	if (!fetch) {
-		r = create(table, digest, size_bytes, &fetch);
+		r = create(table, digest, size_bytes, waiter->background, &fetch);
 		if (r)
 			return r;
 	}
@@ -353,6 +364,8 @@ int fetch_wait(struct fetch_table *table, const struct digest *digest, uint64_t 
 		fetch->deadline_ms = deadline_ms;
 	fetch->aborted = false;
 	evtimer_del(fetch->linger);
+	if (!waiter->background)
+		fetch_to_foreground(fetch);
 	waiter->fetch = fetch;
 	waiter->next = fetch->waiters;
 	waiter->prev = &fetch->waiters;
@@ -436,54 +449,7 @@ void fetch_table_free(struct fetch_table *table)
 	free(table);
 }
 
-void fetch_totals(const struct fetch_table *table, struct fetch_totals *out)
+void fetch_table_use_space(struct fetch_table *table, struct space *space)
 {
-	*out = table->totals;
-}
-
-json_t *fetch_history(const struct fetch_table *table, const struct digest *digest)
-{
-	return history_of(table->history, digest);
-}
-
-json_t *fetch_hosts(const struct fetch_table *table)
-{
-	return breakers_describe(table->breakers, now_ms());
-}
-
-json_t *fetch_suspects(const struct fetch_table *table)
-{
-	return suspects_describe(table->suspects, now_ms());
-}
-
-pid_t fetch_apart_pid(const struct fetch_table *table)
-{
-	return table->apart ? workerlink_pid(table->apart) : -1;
-}
-
-json_t *fetch_describe(const struct fetch_table *table)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; list && i < N_BUCKETS; i++) {
-		for (struct fetch *fetch = table->buckets[i]; fetch;
-		     fetch = fetch->next_in_bucket) {
-			char text[DIGEST_TEXT_SIZE], where[512] = "";
-			json_int_t n_waiters = 0;
-
-			for (struct fetch_waiter *w = fetch->waiters; w; w = w->next)
-				n_waiters++;
-			if (fetch->source < fetch->sources.n)
-				source_describe(&fetch->sources.entries[fetch->source], where,
-						sizeof(where));
-			json_array_append_new(
-				list,
-				json_pack("{s:s, s:I, s:I, s:I, s:s, s:s}", "digest",
-					  digest_format(&fetch->digest, text), "size",
-					  (json_int_t)fetch->size_bytes, "waiters", n_waiters,
-					  "since_ms", (json_int_t)(now_ms() - fetch->started_ms),
-					  "source", where, "problem", fetch->problem));
-		}
-	}
-	return list;
+	table->space = space;
 }

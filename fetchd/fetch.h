@@ -18,12 +18,18 @@ struct event_base;
 struct fetch;
 struct fetch_table;
 struct offload;
+struct space;
 struct workerlink;
 
 /* One caller that waits; embedded in whatever it waits for. */
 struct fetch_waiter {
 	/* Called once: 0, or negative errno with a text for a person. */
 	void (*done)(struct fetch_waiter *waiter, int error, const char *problem);
+	/*
+	 * No program is blocked: it is fetched when no other wants to be, a few at a time. Set
+	 * before fetch_wait().
+	 */
+	bool background;
 	struct fetch *fetch; /* fetch's; NULL when not waiting */
 	struct fetch_waiter *next, **prev;
 };
@@ -36,6 +42,9 @@ struct fetch_totals {
 int fetch_table_new(struct event_base *base, struct cache *cache, struct offload *offload,
 		    struct workerlink *link, unsigned int running_max,
 		    struct fetch_table **out) must_check;
+
+/** fetch_table_use_space() - ask @space before each fetch, and tell it what came. Borrowed. */
+void fetch_table_use_space(struct fetch_table *table, struct space *space);
 
 /** fetch_table_free() - waiters are told -EIO. */
 void fetch_table_free(struct fetch_table *table);

@@ -10,6 +10,8 @@
 #include <sys/resource.h>
 
 #include "fetchd/controlserver.h"
+#include "fetchd/dialer.h"
+#include "fetchd/sandbox.h"
 #include "fetchd/supervisor.h"
 #include "lib/cache.h"
 
@@ -64,6 +66,28 @@ static int recover(struct supervisor *sv, struct problem *problem)
 	return n < 0 ? problem_set(problem, n, "cache %s: %s", sv->options.cache, strerror(-n)) : 0;
 }
 
+static int set_up_space(struct supervisor *sv, struct problem *problem)
+{
+	int r = pins_open(sv->options.state, &sv->pins, problem);
+
+	if (!r) {
+		const struct space_options options = {
+			.base = sv->base,
+			.cache = sv->cache,
+			.offload = sv->offload,
+			.pins = sv->pins,
+			.run = sv->options.run,
+			.max_bytes = sv->options.cache_size,
+			.min_free_bytes = sv->options.cache_free,
+		};
+
+		r = space_new(&options, &sv->space);
+	}
+	if (!r)
+		fetch_table_use_space(sv->fetches, sv->space);
+	return r;
+}
+
 static int set_up(struct supervisor *sv, struct problem *problem)
 {
 	int r = cache_open(sv->options.cache, &sv->cache, problem);
@@ -75,10 +99,12 @@ static int set_up(struct supervisor *sv, struct problem *problem)
 	sv->base = event_base_new();
 	r = sv->base ? offload_new(sv->base, OFFLOAD_THREADS, &sv->offload) : -ENOMEM;
 	if (!r)
-		r = workerlink_new(sv->base, &sv->options, &sv->link);
+		r = workerlink_new(sv->base, &sv->options, sv->network_fd, &sv->link);
 	if (!r)
 		r = fetch_table_new(sv->base, sv->cache, sv->offload, sv->link,
 				    (unsigned int)sv->options.fetches_max, &sv->fetches);
+	if (!r)
+		r = set_up_space(sv, problem);
 	if (!r) {
 		const struct keeper_options options = {
 			.base = sv->base,
@@ -107,6 +133,8 @@ static void tear_down(struct supervisor *sv)
 	keeper_close(sv->keeper);
 	offload_free(sv->offload);
 	fetch_table_free(sv->fetches);
+	space_free(sv->space);
+	pins_close(sv->pins);
 	workerlink_free(sv->link);
 	if (sv->cache && cache_seal(sv->cache) < 0)
 		log_error("cache: making files durable failed");
@@ -154,7 +182,7 @@ static void raise_fd_limit(void)
 
 static int supervise(int argc, char **argv)
 {
-	struct supervisor sv = { .started_ms = now_ms() };
+	struct supervisor sv = { .started_ms = now_ms(), .network_fd = -1 };
 	struct problem problem = { "" };
 	cleanup_close int lock = -1;
 	int r = options_parse(argc, argv, &sv.options, &problem);
@@ -166,7 +194,11 @@ static int supervise(int argc, char **argv)
 	}
 	if (!r) {
 		log_set_level(sv.options.log_level);
+		setenv(SANDBOX_VARIABLE, sandbox_mode_name(sv.options.sandbox), 1);
 		raise_fd_limit();
+		r = sandbox_supervisor(sv.options.sandbox, &sv.network_fd);
+	}
+	if (!r) {
 		r = take_lock(&sv.options, &lock, &problem);
 	}
 	if (!r)
@@ -176,6 +208,8 @@ static int supervise(int argc, char **argv)
 	if (r)
 		log_error("%s", problem_text(&problem, r));
 	tear_down(&sv);
+	if (sv.network_fd >= 0)
+		close(sv.network_fd);
 	options_free(&sv.options);
 	return r ? 1 : 0;
 }
@@ -186,6 +220,10 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	if (argc == 2 && !strcmp(argv[1], "--worker"))
 		return worker_main(WORKER_SOCKET_FD) ? 1 : 0;
+	if (argc == 2 && !strcmp(argv[1], "--dialer"))
+		return dialer_main(false) ? 1 : 0;
+	if (argc == 2 && !strcmp(argv[1], "--dialer-elsewhere"))
+		return dialer_main(true) ? 1 : 0;
 	if (argc == 3 && !strcmp(argv[1], "--keep"))
 		keeper_main(3);
 	return supervise(argc, argv);

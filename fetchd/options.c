@@ -29,6 +29,8 @@ static const char help[] =
 	"  --auth-file FILE   credentials, as written by 'podman login' or 'docker login'\n"
 	"  --deadline SECONDS how long a program may wait for a missing file (default 30)\n"
 	"  --log-level LEVEL  error, warning, info (default) or debug\n"
+	"  --sandbox MODE     of the processes that meet the network: on (default); log: the\n"
+	"                     kernel logs the system calls that would be refused; off\n"
 	"  --help, --version\n"
 	"\n"
 	"It stays in the foreground and writes its log to standard error. Mount something with\n"
@@ -79,7 +81,11 @@ static int set_registry(void *target, const char *host, const char *key, const c
 	if (!strcmp(key, "ca-file")) {
 		free(rule->ca_file);
 		rule->ca_file = strdup(value);
-		return rule->ca_file ? 0 : -ENOMEM;
+		if (!rule->ca_file)
+			return -ENOMEM;
+		return access(value, R_OK)
+			       ? problem_set(problem, -EINVAL, "%s: %s", value, strerror(errno))
+			       : 0;
 	}
 	flag = !strcmp(key, "allow")	    ? &rule->allow
 	       : !strcmp(key, "plain-http") ? &rule->plain_http
@@ -89,6 +95,22 @@ static int set_registry(void *target, const char *host, const char *key, const c
 		       : 0;
 }
 
+static int parse_sandbox(struct options *options, const char *value, struct problem *problem)
+{
+	return sandbox_mode_parse(value, &options->sandbox)
+		       ? problem_set(problem, -EINVAL, "'%s' is neither on, log nor off", value)
+		       : 0;
+}
+
+static int set_sandbox(void *target, const char *section, const char *key, const char *value,
+		       struct problem *problem)
+{
+	(void)section;
+	(void)key;
+	return parse_sandbox(target, value, problem);
+}
+
+#define DEFAULT_FREE (2ULL * 1024 * 1024 * 1024)
 #define AT(member) offsetof(struct options, member)
 
 static const struct config_option table[] = {
@@ -101,6 +123,12 @@ static const struct config_option table[] = {
 	  "seconds a program waits for a missing file" },
 	{ "fetchd", "fetches", CONFIG_NUMBER, AT(fetches_max), 1, 4096, NULL,
 	  "fetches at one time" },
+	{ "fetchd", "cache-size", CONFIG_SIZE, AT(cache_size), 1024 * 1024, UINT64_MAX, NULL,
+	  "how much the cache may hold" },
+	{ "fetchd", "cache-free", CONFIG_SIZE, AT(cache_free), 0, UINT64_MAX, NULL,
+	  "what stays free of its file system, at most a twentieth" },
+	{ "fetchd", "sandbox", CONFIG_CALL, 0, 0, 0, set_sandbox,
+	  "of the processes that meet the network: on, log or off" },
 	{ "registry *", "allow", CONFIG_CALL, 0, 0, 0, set_registry, "may stubs name this host" },
 	{ "registry *", "plain-http", CONFIG_CALL, 0, 0, 0, set_registry, "HTTP without TLS" },
 	{ "registry *", "insecure", CONFIG_CALL, 0, 0, 0, set_registry, "any certificate is fine" },
@@ -117,6 +145,7 @@ enum {
 	OPT_AUTH,
 	OPT_DEADLINE,
 	OPT_LOG,
+	OPT_SANDBOX,
 	OPT_HELP,
 	OPT_VERSION
 };
@@ -130,6 +159,7 @@ static const struct option long_options[] = {
 	{ "auth-file", required_argument, NULL, OPT_AUTH },
 	{ "deadline", required_argument, NULL, OPT_DEADLINE },
 	{ "log-level", required_argument, NULL, OPT_LOG },
+	{ "sandbox", required_argument, NULL, OPT_SANDBOX },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ NULL, 0, NULL, 0 },
@@ -189,6 +219,9 @@ static int parse_arguments(int argc, char **argv, struct options *options, struc
 				r = problem_set(problem, -EINVAL,
 						"--log-level takes error, warning, info or debug");
 			break;
+		case OPT_SANDBOX:
+			r = parse_sandbox(options, optarg, problem);
+			break;
 		case OPT_HELP:
 			fputs(help, stdout);
 			exit(0);
@@ -232,6 +265,8 @@ int options_parse(int argc, char **argv, struct options *out, struct problem *pr
 {
 	struct options options = { .deadline_s = 30,
 				   .fetches_max = 64,
+				   .cache_size = UINT64_MAX,
+				   .cache_free = DEFAULT_FREE,
 				   .log_level = LOG_LEVEL_INFO };
 	int r;
 

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "fetchd/sandbox.h"
 #include "lib/log.h"
 
 enum { REGISTRIES_MAX = 256 };
@@ -24,7 +25,10 @@ struct options {
 	char *auth_file;	   /* owned, NULL: docker's and podman's places */
 	uint64_t deadline_s;	   /* a caller waits no longer for a miss */
 	uint64_t fetches_max;	   /* at one time; more wait */
+	uint64_t cache_size;	   /* bytes of the cache; UINT64_MAX: as many as there are */
+	uint64_t cache_free;	   /* of its file system that stay free, at most a twentieth */
 	enum log_level log_level;
+	enum sandbox_mode sandbox; /* of the processes that meet the network */
 	bool check_config;
 	struct registry_rule *rules; /* owned */
 	size_t n_rules;

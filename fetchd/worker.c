@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The network worker: the only process of fetchd that talks to the network, and the one
- * that parses what comes from there. It gives up its privileges before the first job and
- * owns nothing but its socket to the supervisor, the pipes of its jobs and its
- * connections. One thread.
+ * The network worker: the only process of fetchd that parses what comes from the network. Before
+ * the first job it reads what it needs of files, and gives up its privileges (sandbox.h); then it
+ * owns nothing but its sockets to the supervisor and the dialer, the pipes of its jobs and the
+ * connections that the dialer made for it. One thread.
  *
  * The one hard idea is back pressure: a pipe that is full pauses its transfer, and
  * registry_run() waits for those pipes, however many, together with everything else.
@@ -11,14 +11,13 @@
 #include "config.h"
 
 #include <fcntl.h>
-#include <grp.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 
+#include "fetchd/sandbox.h"
 #include "fetchd/workerlink.h"
 #include "lib/fdpass.h"
 #include "lib/json.h"
@@ -26,7 +25,6 @@
 
 enum {
 	WORKER_JOBS_MAX = 4096, /* the supervisor runs fewer; more would be its bug */
-	WORKER_UID = 65534,	/* nobody */
 	IDLE_WAIT_MS = 60 * 1000,
 	READY_MAX = 64, /* pipes looked at in one turn */
 };
@@ -196,9 +194,6 @@ static int read_request(const json_t *message, struct registry_fetch_request *re
 	request->host = json_get_string(message, "host");
 	request->repository = json_get_string(message, "repository");
 	request->url = json_get_string(message, "url");
-	request->plain_http = json_is_true(json_object_get(message, "plain_http"));
-	request->insecure = json_is_true(json_object_get(message, "insecure"));
-	request->ca_file = json_get_string(message, "ca_file");
 	if (!digest || !request->host || digest_parse(digest, strlen(digest), &request->digest) ||
 	    json_get_size(message, "size", &request->size_bytes) ||
 	    json_get_size(message, "offset", &request->offset) ||
@@ -324,43 +319,84 @@ static int run_once(struct worker *worker)
 	return 0;
 }
 
-static int give_up_privileges(void)
+/* ---- start: what needs files comes before the door is shut ---- */
+
+/* Return: 1: that was the last one; 0; negative errno. */
+static int read_setting(struct worker *worker, struct problem *problem)
 {
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_PDEATHSIG, SIGKILL))
+	cleanup_json json_t *message = NULL;
+	struct registry_host_options options = { .plain_http = false };
+	char text[WORKER_MESSAGE_MAX];
+	const char *host;
+	int fd = -1, r;
+	ssize_t n = fdpass_receive(worker->sock, text, sizeof(text), &fd);
+
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0)
+		return n ? (int)n : -EPIPE;
+	if (json_parse(text, (size_t)n, &message, NULL))
+		return -EBADMSG;
+	if (json_is_true(json_object_get(message, "begin")))
+		return 1;
+	host = json_get_string(message, "host");
+	if (!host)
+		return -EBADMSG;
+	options.plain_http = json_is_true(json_object_get(message, "plain_http"));
+	options.insecure = json_is_true(json_object_get(message, "insecure"));
+	options.ca_file = json_get_string(message, "ca_file");
+	r = registry_set_host(worker->registry, host, &options, problem);
+	if (r == -EINVAL) { /* of this host nothing will be believed; others are fine */
+		log_error("[registry %s]: %s", host, problem_text(problem, r));
+		r = 0;
+	}
+	return r;
+}
+
+static int read_settings(struct worker *worker, struct problem *problem)
+{
+	int r;
+
+	do
+		r = read_setting(worker, problem);
+	while (!r);
+	return r < 0 ? r : 0;
+}
+
+static int set_up(struct worker *worker, struct problem *problem)
+{
+	/* Another source may be better than trying again; the supervisor knows them. */
+	const struct registry_options options = { .no_auth_file = true,
+						  .retries = UINT32_MAX,
+						  .dialer_fd = WORKER_DIALER_FD };
+	static const char ready[] = "{\"ready\":true}";
+	int r = registry_new(&options, &worker->registry, problem);
+
+	if (!r)
+		r = read_settings(worker, problem);
+	if (r)
+		return r;
+	worker->full_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (worker->full_fd < 0 || fcntl(worker->sock, F_SETFD, FD_CLOEXEC) ||
+	    fcntl(worker->sock, F_SETFL, O_NONBLOCK) ||
+	    fcntl(WORKER_DIALER_FD, F_SETFD, FD_CLOEXEC) ||
+	    fcntl(WORKER_DIALER_FD, F_SETFL, O_NONBLOCK))
 		return -errno;
-	if (geteuid() == 0 &&
-	    (setgroups(0, NULL) || setresgid(WORKER_UID, WORKER_UID, WORKER_UID) ||
-	     setresuid(WORKER_UID, WORKER_UID, WORKER_UID)))
-		return -errno;
-	/* Leaving root clears the capabilities and, again, the death signal. */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || prctl(PR_SET_DUMPABLE, 0))
-		return -errno;
-	return 0;
+	r = sandbox_worker();
+	return r ? r : fdpass_send(worker->sock, ready, strlen(ready), -1);
 }
 
 int worker_main(int fd)
 {
-	/* Another source may be better than trying again; the supervisor knows them. */
-	const struct registry_options options = { .no_auth_file = true, .retries = UINT32_MAX };
 	struct worker worker = { .sock = fd, .full_fd = -1 };
 	struct problem problem = { "" };
 	int r;
 
 	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_NAME, "intinode-net");
-	r = give_up_privileges();
-	if (!r && (fcntl(fd, F_SETFD, FD_CLOEXEC) || fcntl(fd, F_SETFL, O_NONBLOCK)))
-		r = -errno;
-	if (!r)
-		r = registry_new(&options, &worker.registry, &problem);
-	if (!r) {
-		worker.full_fd = epoll_create1(EPOLL_CLOEXEC);
-		r = worker.full_fd < 0 ? -errno : 0;
-	}
-	if (r) {
+	r = set_up(&worker, &problem);
+	if (r)
 		log_error("network worker: %s", problem_text(&problem, r));
-		return r;
-	}
 	while (!worker.stopping && !r)
 		r = run_once(&worker);
 	while (worker.jobs) {
@@ -373,6 +409,7 @@ int worker_main(int fd)
 			registry_fetch_cancel(job->fetch);
 	}
 	registry_free(worker.registry);
-	close(worker.full_fd);
+	if (worker.full_fd >= 0)
+		close(worker.full_fd);
 	return r;
 }

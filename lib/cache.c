@@ -20,8 +20,6 @@
 #include "lib/log.h"
 
 enum {
-	/* Smaller files are covered by the file system's own reservation at write(). */
-	RESERVE_MIN_BYTES = 1024 * 1024,
 	LEASE_TRIES = 100,
 	LEASE_WAIT_US = 1000,
 };
@@ -180,7 +178,7 @@ int cache_begin(struct cache *cache, const struct digest *digest, uint64_t size_
 		r = writer->fd;
 	else if (size_bytes > (uint64_t)INT64_MAX)
 		r = -EFBIG;
-	else if (size_bytes >= RESERVE_MIN_BYTES &&
+	else if (size_bytes >= CACHE_RESERVE_MIN &&
 		 fallocate(writer->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)size_bytes) &&
 		 errno != EOPNOTSUPP)
 		r = -errno;

@@ -37,6 +37,9 @@ bool cache_has(const struct cache *cache, const struct digest *digest, uint64_t 
 /** cache_open_blob() - O_RDONLY descriptor of a cached file, or -ENOENT, or -errno. */
 int cache_open_blob(const struct cache *cache, const struct digest *digest) must_check;
 
+/* Smaller files have no room reserved before they are written. */
+enum { CACHE_RESERVE_MIN = 1024 * 1024 };
+
 /**
  * cache_begin() - start to receive a blob.
  * The space is reserved first: -ENOSPC before a byte is fetched, not after.

@@ -12,10 +12,12 @@
  * {"op":"ping"}
  *     answers {"ok":true,"version":"0.1.0","pid":N,"cache":"DIR","state":"DIR","run":"DIR",
  *     "deadline_ms":N}.
- * {"op":"fetch","digest":"sha256:…","size":N,"urls":["…"],"mount":"ID","timeout_ms":N}
+ * {"op":"fetch","digest":"sha256:…","size":N,"urls":["…"],"mount":"ID","source":"REFERENCE",
+ *  "timeout_ms":N}
  *     Answers when the blob is in the cache, or cannot be had. "urls" (hints), "mount" (id of a
- *     mount or of its image, whose sources may be used) and "timeout_ms" (default: the configured
- * deadline) may be missing. Errors: EIO, ENOSPC, ETIMEDOUT; an application sees EIO or ENOSPC only.
+ *     mount or of its image, whose sources may be used), "source" (docker://HOST/REPO or oci:DIR,
+ *     as at "register") and "timeout_ms" (default: the configured deadline) may be missing. Errors:
+ * EIO, ENOSPC, ETIMEDOUT; an application sees EIO or ENOSPC only.
  * {"op":"register","mount":{"id","reference","source","frontend","mountpoint","image",
  *                           "layers":["…"],"upper","work","lower","pid"}}
  *     fetchd remembers the mount (durably, for "intinode mount --restore") and serves its
@@ -28,7 +30,9 @@
  *     answers {"ok":true,"mounts":[…as registered…]}.
  * {"op":"status"}
  *     answers {"ok":true,"version","pid","worker_pid","uptime_ms","cache":{"path","files",
- *     "bytes"},"fetched":{"files","bytes","wire_bytes","errors"},"waiting":[{"digest",
+ *     "bytes" in whole blocks,"max_bytes" or null,"free_bytes","min_free_bytes","evicted_files",
+ *     "evicted_bytes","walking":bool: not all was counted
+ * yet},"fetched":{"files","bytes","wire_bytes","errors"},"waiting":[{"digest",
  *     "size","waiters","since_ms","source","problem"}],"mounts":[…],"failing":[{"host",
  *     "failures","open_ms"}],"suspects":[{"digest","deaths","quarantine_ms"}],
  *     "suspect_worker_pid","state":"DIR","run":"DIR"}. Pids are null where there is no process.
@@ -37,6 +41,20 @@
  *     "what","source","problem","took_ms","bytes"}]}: what was done lately, the oldest first.
  *     "what" is asked, attempt (with "problem": it failed), retry (in took_ms), published,
  *     failed, or dropped (nobody waited any more).
+ * {"op":"prefetch","blobs":[["sha256:…",SIZE],…],"source":"REFERENCE"}
+ *     Fetches them in this order, when no program waits for another file. Answers {"ok":true,
+ *     "fetched":N,"cached":N (were there),"failed":N,"bytes":N,"problem":"… of the last failure"}.
+ * {"op":"evict","bytes":N}
+ *     Evicts so many bytes of the cache, those of the least value first; without "bytes" all that
+ *     nobody has open and that is not pinned. Answers {"ok":true,"files":N,"bytes":N} when that is
+ *     done, EBUSY while another does it.
+ * {"op":"discard","digest":"sha256:…"}
+ *     A damaged file goes out of the way; the next open fetches it.
+ * {"op":"pin","name":"…","digests":["sha256:…"],"more":bool}
+ *     What "name" stands for stays in the cache, or comes to stay: in place of what it stood for.
+ * With "more" nothing is done yet: the next "pin" on this connection has more of it. Answers
+ *     {"ok":true,"digests":N}.
+ * {"op":"unpin","name":"…"}; {"op":"pins"} answers {"ok":true,"pins":[{"name","digests":N}]}.
  */
 #pragma once
 

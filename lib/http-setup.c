@@ -190,6 +190,21 @@ static curl_socket_t on_socket(void *context, curlsocktype purpose, struct curl_
 	return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
+/* Of a connection that another process made libcurl knows no address. */
+static enum address_class peer_class(const struct http_transfer *transfer, const char *peer)
+{
+	curl_socket_t fd = CURL_SOCKET_BAD;
+	struct sockaddr_storage address;
+	socklen_t len = sizeof(address);
+
+	if (!transfer->http->dialer_fd)
+		return address_classify_text(peer);
+	if (curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &fd) || fd < 0 ||
+	    getpeername(fd, (void *)&address, &len))
+		return ADDRESS_PUBLIC; /* it may lead to the fewest */
+	return address_classify((void *)&address);
+}
+
 /* Before a request: the same for a connection that was there already. */
 static int on_request(void *context, char *peer, char *local, int peer_port, int local_port)
 {
@@ -198,7 +213,7 @@ static int on_request(void *context, char *peer, char *local, int peer_port, int
 	(void)local;
 	(void)peer_port;
 	(void)local_port;
-	transfer->answer.peer = address_classify_text(peer);
+	transfer->answer.peer = peer_class(transfer, peer);
 	if (transfer->request.led_by == ADDRESS_NEVER ||
 	    address_may_lead(transfer->request.led_by, transfer->answer.peer))
 		return CURL_PREREQFUNC_OK;
@@ -287,7 +302,7 @@ static void setup_method(struct http_transfer *transfer)
 		curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)SEND_BUFFER);
 }
 
-static void setup_limits(struct http_transfer *transfer)
+void http_setup_limits(struct http_transfer *transfer)
 {
 	const struct http_request *request = &transfer->request;
 	const struct http *http = transfer->http;
@@ -313,16 +328,13 @@ static int setup_policy(struct http_transfer *transfer)
 	CURL *easy = transfer->easy;
 
 	if (curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") ||
-	    curl_easy_setopt(easy, CURLOPT_PROXY, "") ||
-	    (http->ca_file && curl_easy_setopt(easy, CURLOPT_CAINFO, http->ca_file)))
+	    curl_easy_setopt(easy, CURLOPT_PROXY, ""))
 		return -ENOMEM;
 	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
 	curl_easy_setopt(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, http->insecure ? 0L : 1L);
-	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, http->insecure ? 0L : 2L);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_socket);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_request);
@@ -331,7 +343,7 @@ static int setup_policy(struct http_transfer *transfer)
 	curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_IDLE_S);
-	return 0;
+	return http->dialer_fd ? http_dial_setup(transfer) : 0;
 }
 
 int http_setup(struct http_transfer *transfer)
@@ -341,10 +353,12 @@ int http_setup(struct http_transfer *transfer)
 
 	if (!r)
 		r = setup_policy(transfer);
+	if (!r)
+		r = http_trust_setup(transfer);
 	if (r)
 		return r;
 	setup_method(transfer);
-	setup_limits(transfer);
+	http_setup_limits(transfer);
 	if (transfer->request.accept_encoding && !transfer->request.range_from)
 		curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, encodings());
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)RECEIVE_BUFFER);

@@ -23,24 +23,25 @@ int http_new(const struct http_options *options, struct http **out, struct probl
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct http *http;
+	int r;
 
 	pthread_once(&once, init_curl);
-	if (options->ca_file && access(options->ca_file, R_OK))
-		return problem_set(problem, -EINVAL, "CA file %s: %s", options->ca_file,
-				   strerror(errno));
 	http = calloc(1, sizeof(*http));
 	if (!http)
 		return -ENOMEM;
-	http->insecure = options->insecure;
+	r = http_trust_new(NULL, options->ca_file, options->insecure, &http->trust, problem);
+	http->dialer_fd = options->dialer_fd;
+	if (!r && http->dialer_fd)
+		r = http_trust_load(http->trust, problem);
 	http->connect_timeout_ms = options->connect_timeout_ms;
 	http->stall_timeout_ms = options->stall_timeout_ms;
 	http->next_due_ms = INT64_MAX;
 	http->multi = curl_multi_init();
-	if (options->ca_file)
-		http->ca_file = strdup(options->ca_file);
-	if (!http->multi || (options->ca_file && !http->ca_file)) {
+	if (!r && !http->multi)
+		r = -ENOMEM;
+	if (r) {
 		http_free(http);
-		return -ENOMEM;
+		return r;
 	}
 	curl_multi_setopt(http->multi, CURLMOPT_MAX_HOST_CONNECTIONS,
 			  (long)HTTP_HOST_CONNECTIONS_MAX);
@@ -57,7 +58,7 @@ void http_free(struct http *http)
 	for (unsigned int i = 0; i < http->n_idle; i++)
 		curl_easy_cleanup(http->idle[i]);
 	curl_multi_cleanup(http->multi);
-	free(http->ca_file);
+	http_trust_free_all(http->trust);
 	free(http);
 }
 
@@ -89,6 +90,7 @@ static void detach(struct http_transfer *transfer)
 	}
 	transfer->resume_wanted = false;
 	curl_multi_remove_handle(http->multi, transfer->easy);
+	http_dial_end(transfer);
 	curl_slist_free_all(transfer->headers);
 	transfer->headers = NULL;
 	give_easy(http, transfer->easy);
@@ -109,6 +111,11 @@ int http_start(struct http *http, struct http_transfer *transfer)
 	transfer->body_offset = 0;
 	transfer->header_bytes = 0;
 	transfer->address_refused = false;
+	transfer->needs_dial = false;
+	transfer->n_dials = 0;
+	transfer->dial_host = 0;
+	transfer->dialed_fd = -1;
+	transfer->resolved = NULL;
 	transfer->body_error = 0;
 	transfer->resume_wanted = false;
 	transfer->easy = take_easy(http);
@@ -143,6 +150,8 @@ void http_cancel(struct http_transfer *transfer)
 		return;
 	assert(!transfer->http->is_busy);
 	detach(transfer);
+	if (transfer->http->queued)
+		http_dial_next(transfer);
 }
 
 bool http_transfer_is_running(const struct http_transfer *transfer)
@@ -210,6 +219,32 @@ static void fire_timers(struct http *http)
 	http->next_due_ms = next;
 }
 
+static void finish(struct http_transfer *transfer, CURLcode result)
+{
+	struct http *http = transfer->http;
+
+	http_conclude(transfer, result);
+	detach(transfer);
+	http->n_events++;
+	/* Its connection may be free now. */
+	if (http->queued)
+		http_dial_next(transfer);
+	transfer->on_done(transfer);
+}
+
+void http_dial_resume(struct http_transfer *transfer)
+{
+	if (!transfer->answer.error) {
+		http_setup_limits(transfer);
+		if (curl_multi_add_handle(transfer->http->multi, transfer->easy))
+			transfer->answer.error = -ENOMEM;
+	}
+	if (transfer->answer.error)
+		finish(transfer, CURLE_COULDNT_CONNECT);
+	else
+		transfer->http->n_events++;
+}
+
 static void read_messages(struct http *http)
 {
 	CURLMsg *message;
@@ -217,14 +252,17 @@ static void read_messages(struct http *http)
 
 	while ((message = curl_multi_info_read(http->multi, &left))) {
 		struct http_transfer *transfer = NULL;
+		CURLcode result = message->data.result;
 
 		if (message->msg != CURLMSG_DONE)
 			continue;
 		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
-		http_conclude(transfer, message->data.result);
-		detach(transfer);
-		http->n_events++;
-		transfer->on_done(transfer);
+		if (result == CURLE_COULDNT_CONNECT && transfer->needs_dial) {
+			curl_multi_remove_handle(http->multi, transfer->easy);
+			if (!http_dial_begin(transfer))
+				continue;
+		}
+		finish(transfer, result);
 	}
 }
 
@@ -252,7 +290,8 @@ static int step(struct http *http)
 
 int http_run(struct http *http, struct pollfd *extra, unsigned int n_extra, int timeout_ms)
 {
-	struct curl_waitfd waitfds[HTTP_EXTRA_MAX];
+	struct curl_waitfd waitfds[HTTP_EXTRA_MAX + 1];
+	unsigned int n_waitfds = n_extra;
 	int64_t until_due;
 	CURLMcode code;
 	int r;
@@ -268,16 +307,22 @@ int http_run(struct http *http, struct pollfd *extra, unsigned int n_extra, int 
 		waitfds[i] = (struct curl_waitfd){ .fd = extra[i].fd, .events = extra[i].events };
 		extra[i].revents = 0;
 	}
+	if (http->dialer_fd)
+		waitfds[n_waitfds++] =
+			(struct curl_waitfd){ .fd = http->dialer_fd, .events = CURL_WAIT_POLLIN };
 	until_due = http->next_due_ms == INT64_MAX ? INT64_MAX : http->next_due_ms - now_ms();
 	if (http->n_events || until_due < 0)
 		timeout_ms = 0;
 	else if (timeout_ms < 0 || until_due < timeout_ms)
 		timeout_ms = (int)(until_due < INT32_MAX ? until_due : INT32_MAX);
-	code = curl_multi_poll(http->multi, n_extra ? waitfds : NULL, n_extra, timeout_ms, NULL);
+	code = curl_multi_poll(http->multi, n_waitfds ? waitfds : NULL, n_waitfds, timeout_ms,
+			       NULL);
 	if (code && !(code == CURLM_UNRECOVERABLE_POLL && errno == EINTR))
 		return code == CURLM_OUT_OF_MEMORY ? -ENOMEM : -EIO;
 	/* curl does not report POLLHUP and POLLERR of these. */
 	if (n_extra && poll(extra, n_extra, 0) < 0 && errno != EINTR)
 		return -errno;
-	return step(http);
+	/* Also when nothing was asked: it may be gone. */
+	r = http->dialer_fd && waitfds[n_extra].revents ? http_dial_read(http) : 0;
+	return r ? r : step(http);
 }

@@ -24,8 +24,13 @@ enum {
 
 /* Strings are copied. */
 struct http_options {
-	const char *ca_file;
+	const char *ca_file; /* PEM; NULL: the system's */
 	bool insecure;
+	/*
+	 * Connections are asked for there (lib/dial.h), and none is made here; borrowed.
+	 * 0: they are made here. With it, certificates are read at once, and no file later.
+	 */
+	int dialer_fd;
 	unsigned int connect_timeout_ms;
 	unsigned int stall_timeout_ms;
 };
@@ -92,6 +97,13 @@ struct http_transfer {
 	uint64_t body_offset;
 	size_t header_bytes;
 	bool address_refused;
+	struct http_timer dial_timer; /* armed: a connection was asked for, or may be later */
+	uint32_t dial_id, dial_host;  /* dial_host: the same for those of one host */
+	int dialed_fd;		      /* owned: connected, and not yet libcurl's; -1 */
+	unsigned int n_dials;
+	bool needs_dial;
+	void *resolved;
+	struct http_transfer *next_dialing;
 	int body_error; /* pread failed */
 	bool resume_wanted;
 	struct http_transfer *next_resume;
@@ -103,6 +115,13 @@ int http_new(const struct http_options *options, struct http **out,
 	     struct problem *problem) must_check;
 /** http_free() - every transfer must have ended, every timer be cleared. NULL is fine. */
 void http_free(struct http *http);
+
+/**
+ * http_set_trust() - for one host, "HOST[:PORT]" in lower case, ahead of the options. Reads the
+ * file now. Return: as http_new().
+ */
+int http_set_trust(struct http *http, const char *host, const char *ca_file, bool insecure,
+		   struct problem *problem) must_check;
 
 /** http_start() - begin; on_done() follows unless this fails. Return: 0 or -ENOMEM. */
 int http_start(struct http *http, struct http_transfer *transfer) must_check;

@@ -11,10 +11,12 @@ noinst_LIBRARIES += %D%/libintinode.a
 	%D%/compress.c %D%/compress.h \
 	%D%/config.c %D%/config.h \
 	%D%/control.c %D%/control.h \
+	%D%/dial.c %D%/dial.h \
 	%D%/digest.c %D%/digest.h \
 	%D%/exchange.c %D%/exchange.h %D%/exchange-body.c %D%/exchange-text.c \
 	%D%/fdpass.c %D%/fdpass.h \
-	%D%/http.c %D%/http.h %D%/http-internal.h %D%/http-error.c %D%/http-setup.c \
+	%D%/http.c %D%/http.h %D%/http-internal.h %D%/http-dial.c %D%/http-error.c \
+	%D%/http-setup.c %D%/http-trust.c \
 	%D%/image.c %D%/image.h \
 	%D%/json.c %D%/json.h \
 	%D%/layout.c %D%/layout.h \
@@ -40,5 +42,5 @@ noinst_LIBRARIES += %D%/libintinode.a
 	%D%/util.c %D%/util.h
 
 LIBINTINODE = %D%/libintinode.a
-LIBINTINODE_LIBS = $(LIBINTINODE) $(CURL_LIBS) $(CRYPTO_LIBS) $(JANSSON_LIBS) $(ARCHIVE_LIBS) \
+LIBINTINODE_LIBS = $(LIBINTINODE) $(CURL_LIBS) $(SSL_LIBS) $(CRYPTO_LIBS) $(JANSSON_LIBS) $(ARCHIVE_LIBS) \
 	$(ZSTD_LIBS) $(ZLIB_LIBS)

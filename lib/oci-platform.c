@@ -126,7 +126,7 @@ int oci_select_platform(const struct oci_document *index, const char *platform,
 	struct platform wanted;
 	size_t n_images = 0;
 
-	if (!platform)
+	if (!platform || !*platform)
 		platform_of_host(&wanted);
 	else if (platform_parse(platform, &wanted))
 		return problem_set(problem, -EINVAL,

@@ -99,7 +99,8 @@ int oci_config_diff_ids(const char *bytes, size_t len, struct digest **out, size
 			struct problem *problem) must_check;
 
 /**
- * oci_select_platform() - the entry of an index that fits this machine (or "os/arch[/variant]").
+ * oci_select_platform() - the entry of an index that fits @platform, "os/arch[/variant]"; NULL or
+ * "": this machine.
  * Blobsets and other artifacts are never chosen.
  * Return: 0, or -ENOENT with @problem that lists what there is.
  */

@@ -48,10 +48,11 @@ static int prepare_url(const struct registry *registry, struct exchange *ex, con
 	r = origin_parse(url, &origin);
 	if (r)
 		return r;
-	if (!origin.https && !registry_uses_http(registry, origin.host))
+	origin_format(&origin, host);
+	if (!origin.https && !registry_uses_http(registry, host))
 		return -EINVAL;
 	ex->url = strdup(url);
-	ex->host = strdup(origin_format(&origin, host));
+	ex->host = strdup(host);
 	ex->scope = strdup("");
 	return ex->url && ex->host && ex->scope && ex->what ? 0 : -ENOMEM;
 }

@@ -13,10 +13,17 @@ struct registry_host {
 	bool single_post_works, single_post_fails;
 };
 
+/* A host that is spoken to without TLS. */
+struct plain_host {
+	struct plain_host *next;
+	char name[]; /* lower case, "HOST[:PORT]" */
+};
+
 struct registry {
 	struct exchange_client client;
 	struct auth *auth;
-	bool plain_http;
+	bool plain_http; /* all hosts are */
+	struct plain_host *plain_hosts;
 	struct registry_host hosts[REGISTRY_HOSTS_MAX];
 	unsigned int n_hosts;
 	struct registry_fetch *fetches;

@@ -6,6 +6,7 @@
 #include "lib/registry-internal.h"
 
 #include <string.h>
+#include <strings.h>
 
 enum {
 	CONNECT_TIMEOUT_MS = 5000,
@@ -31,6 +32,7 @@ int registry_new(const struct registry_options *options, struct registry **out,
 								  : CONNECT_TIMEOUT_MS,
 		.stall_timeout_ms = options->stall_timeout_ms ? options->stall_timeout_ms
 							      : STALL_TIMEOUT_MS,
+		.dialer_fd = options->dialer_fd,
 	};
 	struct registry *registry = calloc(1, sizeof(*registry));
 	int r = -ENOMEM;
@@ -69,7 +71,39 @@ void registry_free(struct registry *registry)
 	token_cache_free(registry->client.tokens);
 	http_free(registry->client.http);
 	auth_free(registry->auth);
+	while (registry->plain_hosts) {
+		struct plain_host *host = registry->plain_hosts;
+
+		registry->plain_hosts = host->next;
+		free(host);
+	}
 	free(registry);
+}
+
+static int add_plain_host(struct registry *registry, const char *name)
+{
+	size_t size = strlen(name) + 1;
+	struct plain_host *host = malloc(sizeof(*host) + size);
+
+	if (!host)
+		return -ENOMEM;
+	memcpy(host->name, name, size);
+	host->next = registry->plain_hosts;
+	registry->plain_hosts = host;
+	return 0;
+}
+
+int registry_set_host(struct registry *registry, const char *host,
+		      const struct registry_host_options *options, struct problem *problem)
+{
+	int r = 0;
+
+	if (options->plain_http)
+		r = add_plain_host(registry, host);
+	if (!r && (options->ca_file || options->insecure))
+		r = http_set_trust(registry->client.http, host, options->ca_file, options->insecure,
+				   problem);
+	return r;
 }
 
 int registry_set_credentials(struct registry *registry, const char *host, const char *user,
@@ -97,7 +131,13 @@ struct registry_host *registry_host(struct registry *registry, const char *name)
 
 bool registry_uses_http(const struct registry *registry, const char *host)
 {
-	return registry->plain_http || host_is_loopback(host);
+	if (registry->plain_http || host_is_loopback(host))
+		return true;
+	for (const struct plain_host *plain = registry->plain_hosts; plain; plain = plain->next) {
+		if (!strcasecmp(plain->name, host))
+			return true;
+	}
+	return false;
 }
 
 static char *build_scope(const char *repository, const char *actions)

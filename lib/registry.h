@@ -37,12 +37,24 @@ struct registry_options {
 	unsigned int connect_timeout_ms; /* 0: 5000 */
 	unsigned int stall_timeout_ms;	 /* no progress at >= 1 kB/s for so long; 0: 5000 */
 	unsigned int retries; /* of what may pass (5xx, 429, reset); UINT_MAX: none; 0: 4 */
+	int dialer_fd;	      /* as in struct http_options; 0: none */
+};
+
+/* Of one host, "HOST[:PORT]", ahead of what the options say. */
+struct registry_host_options {
+	bool plain_http, insecure;
+	const char *ca_file; /* PEM; NULL: the system's */
 };
 
 /** registry_new() - Return: 0, -ENOMEM, or -EINVAL with @problem (unreadable auth or CA file). */
 int registry_new(const struct registry_options *options, struct registry **out,
 		 struct problem *problem) must_check;
 void registry_free(struct registry *registry);
+
+/** registry_set_host() - before anything is asked of it. Reads the file now. As registry_new(). */
+int registry_set_host(struct registry *registry, const char *host,
+		      const struct registry_host_options *options,
+		      struct problem *problem) must_check;
 
 /**
  * registry_set_credentials() - user and password for one host, ahead of the auth file.
@@ -133,9 +145,6 @@ struct registry_fetch_request {
 	/* Either host and repository (OCI) or url (plain HTTP GET, credentials by its host). */
 	const char *host, *repository;
 	const char *url;
-	/* For this host, over what the options say; ca_file NULL: as in the options. */
-	bool plain_http, insecure;
-	const char *ca_file;
 	struct digest digest; /* what to ask for; the bytes are NOT hashed here */
 	uint64_t size_bytes;  /* the transfer stops with -EBADMSG at one byte more */
 	uint64_t offset;      /* resume: bytes the caller already has, fewer than size_bytes */

@@ -27,6 +27,7 @@ struct connection {
 	struct address *address; /* may be NULL */
 	int fd;			 /* the library's; good while this is in the table */
 	bool encrypted;
+	bool corked; /* the connection's thread's */
 	enum connection_verdict verdict;
 	atomic_int state;    /* enum connection_state; CUT is the last one */
 	atomic_uint changes; /* of the state, by requests */

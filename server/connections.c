@@ -95,9 +95,21 @@ void connection_cork(struct connection *connection, bool on)
 {
 	const int value = on;
 
+	if (!connection || connection->encrypted || connection->corked == on)
+		return;
+	connection->corked = on;
 	/* Where it cannot be done, packets are smaller, no more. */
-	if (connection && !connection->encrypted)
-		setsockopt(connection->fd, IPPROTO_TCP, TCP_CORK, &value, sizeof(value));
+	setsockopt(connection->fd, IPPROTO_TCP, TCP_CORK, &value, sizeof(value));
+}
+
+void connection_push(struct connection *connection)
+{
+	static const int on = 1;
+
+	/* Also where it is set already (tcp(7)); one call instead of two that end and begin
+	 * corking. */
+	if (connection && connection->corked)
+		setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
 void connection_address(const struct connection *connection, unsigned char key[static 16])

@@ -78,11 +78,15 @@ struct connection *connections_find(struct MHD_Connection *connection);
 bool connection_set_state(struct connection *connection, enum connection_state state);
 
 /**
- * connection_cork() - hold back what does not fill a packet, until this is called again:
- * libmicrohttpd sends the head of an answer from a file alone, and the client would wake up twice
- * (tcp(7), TCP_CORK). @connection may be NULL. The connection's thread.
+ * connection_cork() - @on: what does not fill a packet waits for connection_push(), for answers
+ * from files: libmicrohttpd sends their head alone, and the client would wake up twice (tcp(7),
+ * TCP_CORK). It stays so until it is called with false. @connection may be NULL. The connection's
+ * thread, as the next.
  */
 void connection_cork(struct connection *connection, bool on);
+
+/** connection_push() - an answer is complete: what waits goes out. */
+void connection_push(struct connection *connection);
 
 /** connection_address() - one key for each IPv4 address or IPv6 /64. @connection may be NULL. */
 void connection_address(const struct connection *connection, unsigned char key[static 16]);

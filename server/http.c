@@ -171,7 +171,7 @@ void http_on_completed(void *cls, struct MHD_Connection *connection, void **stat
 				: request->answer_bytes,
 	});
 	if (request->is_file)
-		connection_cork(request->entry, false);
+		connection_push(request->entry);
 	connection_set_state(request->entry, CONNECTION_IDLE);
 	if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
 		log_debug("connection ended early (%d)", (int)code);
@@ -194,6 +194,7 @@ static enum MHD_Result answer(struct request *request)
 		return MHD_NO;
 	end_operation(request);
 	request->stage = STAGE_ANSWERED;
+	connection_cork(request->entry, request->is_file);
 	if (request->hot) {
 		r = MHD_queue_response(request->connection, request->status,
 				       hot_entry_response(request->hot));
@@ -202,8 +203,6 @@ static enum MHD_Result answer(struct request *request)
 	}
 	if (request->server->draining)
 		reply_header_text(request, "Connection", "close");
-	if (request->is_file)
-		connection_cork(request->entry, true);
 	r = MHD_queue_response(request->connection, request->status, request->response);
 	MHD_destroy_response(steal_ptr(request->response));
 	return r;

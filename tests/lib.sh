@@ -281,7 +281,7 @@ start_fetchd() {
 	[ -d "$T/fetchd" ] || defer _fetchd_clean
 	mkdir -p "$T/fetchd/cache" "$T/fetchd/state" "$T/fetchd/run"
 	export INTINODE_SOCKET=$T/fetchd/run/fetchd.sock
-	start fetchd "$BUILD/intinode-fetchd" --cache "$T/fetchd/cache" --state "$T/fetchd/state" \
+	start fetchd ${fetchd_in[@]+"${fetchd_in[@]}"} "$BUILD/intinode-fetchd" --cache "$T/fetchd/cache" --state "$T/fetchd/state" \
 		--run "$T/fetchd/run" "$@"
 	_ready fetchd 20 control '{"op":"ping"}'
 }

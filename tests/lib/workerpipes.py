@@ -21,16 +21,35 @@ import time
 
 fetchd, digest, size, full, *hosts = sys.argv[1:]
 EACH, PIPE_BYTES = 100, 65536
-ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-worker = subprocess.Popen([fetchd, "--worker"], pass_fds=[3], preexec_fn=lambda: os.dup2(theirs.fileno(), 3))
-theirs.close()
+def pair():
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def start(role, third, fourth):
+    """One of the processes of fetchd, with these sockets as 3 and 4."""
+    def place():
+        ends = [fcntl.fcntl(s.fileno(), fcntl.F_DUPFD, 10) for s in (third, fourth)]
+        for n, fd in enumerate(ends):
+            os.dup2(fd, 3 + n)
+            os.close(fd)
+    return subprocess.Popen([fetchd, role], close_fds=False, preexec_fn=place)
+
+
+(ours, theirs), (naming, named), (asking, asked) = pair(), pair(), pair()
+dialer = start("--dialer", named, asked)
+worker = start("--worker", theirs, asking)
+for end in theirs, named, asking, asked:
+    end.close()
+for host in hosts:
+    naming.send(host.encode())
+ours.send(b'{"begin":true}')
+assert json.loads(ours.recv(16384)) == {"ready": True}
 pipes = []
 for n in range(EACH * len(hosts)):
     host = hosts[n % len(hosts)]
     reader, writer = os.pipe()
     job = {"id": n + 1, "host": host, "repository": "ok/app", "digest": digest, "size": int(size),
-           "offset": 0, "deadline_ms": int(time.monotonic() * 1000) + 60000, "plain_http": True,
-           "insecure": False}
+           "offset": 0, "deadline_ms": int(time.monotonic() * 1000) + 60000}
     socket.send_fds(ours, [json.dumps(job).encode()], [writer])
     os.close(writer)
     pipes.append(reader)
@@ -64,8 +83,11 @@ for _ in pipes:
     message = ours.recv(16384)
     assert message, "the worker is gone"
     errors.append(json.loads(message)["error"])
+    if errors[-1]:
+        print(message.decode(), file=sys.stderr)
 whole = sum("sha256:" + h.hexdigest() == digest for h in hashes)
 assert errors == [0] * len(pipes), errors
 print(whole, "whole")
 ours.close()
 worker.wait(timeout=30)
+dialer.wait(timeout=30)

@@ -20,6 +20,8 @@ unit_tests = \
 	%D%/test-oci \
 	%D%/test-origin \
 	%D%/test-pack \
+	%D%/test-pins \
+	%D%/test-policy \
 	%D%/test-pool \
 	%D%/test-index \
 	%D%/test-quota \
@@ -30,6 +32,7 @@ unit_tests = \
 	%D%/test-store \
 	%D%/test-stub \
 	%D%/test-suspects \
+	%D%/test-syscalls \
 	%D%/test-tarstream \
 	%D%/test-thin
 
@@ -52,6 +55,18 @@ UNIT_LIBS = $(LIBINTINODE_LIBS) $(CMOCKA_LIBS)
 %C%_test_suspects_SOURCES = %D%/test-suspects.c
 %C%_test_suspects_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_suspects_LDADD = fetchd/libfetchd.a $(UNIT_LIBS)
+
+%C%_test_syscalls_SOURCES = %D%/test-syscalls.c
+%C%_test_syscalls_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_syscalls_LDADD = fetchd/libfetchd.a $(UNIT_LIBS) $(SECCOMP_LIBS)
+
+%C%_test_pins_SOURCES = %D%/test-pins.c
+%C%_test_pins_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_pins_LDADD = fetchd/libfetchd.a $(UNIT_LIBS) -lm
+
+%C%_test_policy_SOURCES = %D%/test-policy.c
+%C%_test_policy_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_policy_LDADD = fetchd/libfetchd.a $(UNIT_LIBS) -lm
 
 %C%_test_config_SOURCES = %D%/test-config.c
 %C%_test_config_CFLAGS = $(UNIT_CFLAGS)

@@ -86,16 +86,15 @@ static json_t *pid_json(pid_t pid)
 /* Until the first walk has ended, what was there at the start is known from another look. */
 static json_t *cache_json(const struct supervisor *sv, const struct fetch_totals *totals)
 {
+	uint64_t files = sv->usage.files + totals->files, bytes = sv->usage.bytes + totals->bytes;
 	json_t *cache = space_describe(sv->space);
 
 	if (!cache)
 		return NULL;
 	json_object_set_new(cache, "path", json_string(sv->options.cache));
 	if (json_is_true(json_object_get(cache, "walking"))) {
-		json_object_set_new(cache, "files",
-				    json_integer((json_int_t)(sv->usage.files + totals->files)));
-		json_object_set_new(cache, "bytes",
-				    json_integer((json_int_t)(sv->usage.bytes + totals->bytes)));
+		json_object_set_new(cache, "files", json_integer((json_int_t)files));
+		json_object_set_new(cache, "bytes", json_integer((json_int_t)bytes));
 	}
 	return cache;
 }

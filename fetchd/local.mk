@@ -28,7 +28,8 @@ noinst_LIBRARIES += %D%/libfetchd.a
 	%D%/policy.c %D%/policy.h \
 	%D%/sandbox.c %D%/sandbox.h \
 	%D%/source.c %D%/source.h \
-	%D%/space.c %D%/space.h \
+	%D%/space.c %D%/space.h %D%/space-internal.h \
+	%D%/space-evict.c \
 	%D%/supervisor.h \
 	%D%/suspects.c %D%/suspects.h \
 	%D%/syscalls.c %D%/syscalls.h \

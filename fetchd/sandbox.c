@@ -192,7 +192,7 @@ static int forbid_files(const char *readable)
 {
 	struct landlock_ruleset_attr attr = { 0 };
 	cleanup_close int ruleset = -1;
-	uint64_t access;
+	uint64_t access = 0;
 	int r = landlock_access(false, &access);
 
 	if (r)

@@ -193,8 +193,8 @@ static int make_pair(int pair[2])
 	return r;
 }
 
-/* One of the other roles of this binary, with @fds as 3, 4 and, unless it is -1, 5. */
-static int spawn_role(const char *role, const int fds[3], pid_t *pid)
+/* One of the other roles of this binary, with @fds as 3, 4 and so on. */
+static int spawn_role(const char *role, const int *fds, size_t n_fds, pid_t *pid)
 {
 	static const char name[] = "intinode-fetchd";
 	char *const argv[] = { (char *)(uintptr_t)name, (char *)(uintptr_t)role, NULL };
@@ -205,8 +205,8 @@ static int spawn_role(const char *role, const int fds[3], pid_t *pid)
 	r = posix_spawn_file_actions_init(&actions);
 	if (r)
 		return -r;
-	for (int i = 0; !r && i < 3 && fds[i] >= 0; i++)
-		r = posix_spawn_file_actions_adddup2(&actions, fds[i], WORKER_SOCKET_FD + i);
+	for (size_t i = 0; !r && i < n_fds; i++)
+		r = posix_spawn_file_actions_adddup2(&actions, fds[i], WORKER_SOCKET_FD + (int)i);
 	if (!r)
 		r = posix_spawn(pid, "/proc/self/exe", &actions, NULL, argv, environ);
 	posix_spawn_file_actions_destroy(&actions);
@@ -237,14 +237,19 @@ static int send_settings(struct workerlink *link, int sock)
 
 static int spawn_both(struct workerlink *link, int worker_sock, int dialer_sock)
 {
-	int pair[2], r = make_pair(pair);
+	int pair[2] = { -1, -1 }, r = make_pair(pair);
 
 	if (r)
 		return r;
-	r = spawn_role(link->network_fd >= 0 ? "--dialer-elsewhere" : "--dialer",
-		       (const int[]){ dialer_sock, pair[0], link->network_fd }, &link->dialer_pid);
+	const int of_dialer[] = { dialer_sock, pair[0], link->network_fd };
+	const int of_worker[] = { worker_sock, pair[1] };
+
+	if (link->network_fd >= 0)
+		r = spawn_role("--dialer-elsewhere", of_dialer, 3, &link->dialer_pid);
+	else
+		r = spawn_role("--dialer", of_dialer, 2, &link->dialer_pid);
 	if (!r)
-		r = spawn_role("--worker", (const int[]){ worker_sock, pair[1], -1 }, &link->pid);
+		r = spawn_role("--worker", of_worker, 2, &link->pid);
 	close(pair[0]);
 	close(pair[1]);
 	return r;

@@ -275,13 +275,16 @@ start_serve() {
 	_ready serve 20 curl -sk -o /dev/null "${SERVE_SCHEME:-http}://$SERVE/v2/"
 }
 
+# A command that starts it elsewhere, as in another network.
+fetchd_in=()
+
 # start_fetchd [OPTION]... - intinode-fetchd with cache, state and run directories in $T/fetchd;
 # they are kept over a stop fetchd and another start_fetchd. Sets and exports INTINODE_SOCKET.
 start_fetchd() {
 	[ -d "$T/fetchd" ] || defer _fetchd_clean
 	mkdir -p "$T/fetchd/cache" "$T/fetchd/state" "$T/fetchd/run"
 	export INTINODE_SOCKET=$T/fetchd/run/fetchd.sock
-	start fetchd ${fetchd_in[@]+"${fetchd_in[@]}"} "$BUILD/intinode-fetchd" --cache "$T/fetchd/cache" --state "$T/fetchd/state" \
+	start fetchd "${fetchd_in[@]}" "$BUILD/intinode-fetchd" --cache "$T/fetchd/cache" --state "$T/fetchd/state" \
 		--run "$T/fetchd/run" "$@"
 	_ready fetchd 20 control '{"op":"ping"}'
 }

@@ -31,7 +31,6 @@ struct trace {
 struct score {
 	uint64_t hits, bytes;
 };
-
 /* ---- traces ---- */
 
 static uint64_t random_state;
@@ -48,6 +47,15 @@ static uint64_t next_random(void)
 static double uniform(void)
 {
 	return (double)(next_random() >> 11) / 9007199254740992.0;
+}
+
+static void *must_calloc(size_t n, size_t size)
+{
+	void *p = calloc(n + 1, size);
+
+	if (!p)
+		abort();
+	return p;
 }
 
 static void *grow(void *array, size_t n, size_t *max, size_t size)
@@ -70,13 +78,13 @@ static uint64_t random_size(void)
 	return size < 1 ? 1 : size > 256e6 ? 256000000 : (uint64_t)size;
 }
 
-static uint32_t new_file(struct trace *trace)
+static uint32_t new_file(struct trace *trace, uint64_t size)
 {
 	size_t max = trace->max_files;
 
 	trace->sizes = grow(trace->sizes, trace->n_files, &max, sizeof(*trace->sizes));
 	trace->max_files = (uint32_t)max;
-	trace->sizes[trace->n_files] = random_size();
+	trace->sizes[trace->n_files] = size;
 	return trace->n_files++;
 }
 
@@ -103,7 +111,7 @@ static uint32_t zipf(uint32_t n, double s)
 static void make_steady(struct trace *trace)
 {
 	for (unsigned int i = 0; i < 20000; i++)
-		new_file(trace);
+		new_file(trace, random_size());
 	for (unsigned int i = 0; i < 400000; i++)
 		use_file(trace, zipf(20000, 0.9));
 }
@@ -112,7 +120,7 @@ static void make_steady(struct trace *trace)
 static void make_drifting(struct trace *trace)
 {
 	for (unsigned int i = 0; i < 20000; i++)
-		new_file(trace);
+		new_file(trace, random_size());
 	for (unsigned int i = 0; i < 400000; i++)
 		use_file(trace, (zipf(20000, 0.9) * 7919 % 20000 + i / 20000 * 1000) % 20000);
 }
@@ -121,13 +129,13 @@ static void make_drifting(struct trace *trace)
 static void make_scanned(struct trace *trace)
 {
 	for (unsigned int i = 0; i < 10000; i++)
-		new_file(trace);
+		new_file(trace, random_size());
 	for (unsigned int i = 0; i < 300000; i++) {
 		use_file(trace, zipf(10000, 0.9));
 		if (i % 3000 != 0)
 			continue;
 		for (unsigned int k = 0; k < 1500; k++)
-			use_file(trace, new_file(trace));
+			use_file(trace, new_file(trace, random_size()));
 	}
 }
 
@@ -135,7 +143,7 @@ static void make_scanned(struct trace *trace)
 static void make_loop(struct trace *trace)
 {
 	for (unsigned int i = 0; i < 8000; i++)
-		new_file(trace);
+		new_file(trace, random_size());
 	for (unsigned int i = 0; i < 160000; i++)
 		use_file(trace, i % 8000);
 }
@@ -148,10 +156,10 @@ static void make_containers(struct trace *trace)
 	uint32_t own[IMAGES][OWN], base[BASE];
 
 	for (unsigned int k = 0; k < BASE; k++)
-		base[k] = new_file(trace);
+		base[k] = new_file(trace, random_size());
 	for (unsigned int i = 0; i < IMAGES; i++) {
 		for (unsigned int k = 0; k < OWN; k++)
-			own[i][k] = new_file(trace);
+			own[i][k] = new_file(trace, random_size());
 	}
 	for (unsigned int n = 0; n < STARTS; n++) {
 		uint32_t image = zipf(IMAGES, 0.8);
@@ -167,7 +175,7 @@ static void make_containers(struct trace *trace)
 		image = zipf(IMAGES, 0.8);
 		for (unsigned int k = 0; k < OWN; k++) {
 			if (uniform() < 0.25)
-				own[image][k] = new_file(trace);
+				own[image][k] = new_file(trace, random_size());
 		}
 	}
 }
@@ -179,7 +187,7 @@ static void make_recent(struct trace *trace)
 		uint32_t back = zipf(20000, 0.95);
 
 		if (trace->n_files < 100 || uniform() < 0.05 || back >= trace->n)
-			use_file(trace, new_file(trace));
+			use_file(trace, new_file(trace, random_size()));
 		else
 			use_file(trace, trace->accesses[trace->n - 1 - back].file);
 	}
@@ -187,10 +195,8 @@ static void make_recent(struct trace *trace)
 
 static void find_next_uses(struct trace *trace)
 {
-	uint32_t *last = malloc(trace->n_files * sizeof(*last));
+	uint32_t *last = must_calloc(trace->n_files, sizeof(*last));
 
-	if (!last)
-		abort();
 	memset(last, 0xff, trace->n_files * sizeof(*last));
 	for (size_t i = trace->n; i-- > 0;) {
 		trace->accesses[i].next = last[trace->accesses[i].file];
@@ -272,7 +278,7 @@ static double value_by(enum rule rule, const struct trace *trace, size_t i, uint
 
 	if (rule == RULE_LRU)
 		return (double)i;
-	if (rule == RULE_LFU)
+	if (rule == RULE_LFU) /* of those used as often, the one used last */
 		return uses + (double)i / (double)trace->n;
 	/* Farthest in the future first, and the larger ones sooner: what room they take, for how
 	 * long. */
@@ -285,15 +291,6 @@ static double value_by(enum rule rule, const struct trace *trace, size_t i, uint
 static uint64_t room_of(uint64_t size)
 {
 	return (size + POLICY_BLOCK - 1) / POLICY_BLOCK * POLICY_BLOCK + (size == 0) * POLICY_BLOCK;
-}
-
-static void *must_calloc(size_t n, size_t size)
-{
-	void *p = calloc(n, size);
-
-	if (!p)
-		abort();
-	return p;
 }
 
 static struct score run_rule(const struct trace *trace, uint64_t cache_bytes, enum rule rule)
@@ -310,22 +307,20 @@ static struct score run_rule(const struct trace *trace, uint64_t cache_bytes, en
 		uint64_t room = room_of(trace->sizes[file]);
 
 		uses[file]++;
+		if (!heap.places[file] && room > cache_bytes)
+			continue;
 		if (heap.places[file]) {
 			score.hits++;
 			score.bytes += trace->sizes[file];
-		} else if (room <= cache_bytes) {
-			used += room;
 		} else {
-			continue;
+			used += room;
 		}
 		heap_set(&heap, file, value_by(rule, trace, i, uses[file]));
 		while (used > cache_bytes)
 			used -= room_of(trace->sizes[heap_take(&heap)]);
 	}
 	free(uses);
-	free(heap.files);
-	free(heap.places);
-	free(heap.values);
+	free(heap.files), free(heap.places), free(heap.values);
 	return score;
 }
 
@@ -383,12 +378,12 @@ static struct score run_ours(const struct trace *trace, uint64_t cache_bytes)
 
 static void print_score(const struct trace *trace, struct score score)
 {
-	uint64_t bytes = 0;
+	double bytes = 0;
 
 	for (size_t i = 0; i < trace->n; i++)
-		bytes += trace->sizes[trace->accesses[i].file];
+		bytes += (double)trace->sizes[trace->accesses[i].file];
 	printf("\t%.1f\t%.1f", 100.0 * (double)score.hits / (double)trace->n,
-	       100.0 * (double)score.bytes / (double)bytes);
+	       100.0 * (double)score.bytes / bytes);
 }
 
 /* Level: within a tenth of a percent of all opens, which is what a tie of two policies makes. */
@@ -429,33 +424,47 @@ static bool compare_sizes(struct trace *trace)
 	find_next_uses(trace);
 	for (size_t i = 0; i < ARRAY_SIZE(percents); i++)
 		ahead = compare(trace, percents[i]) && ahead;
-	free(trace->accesses);
-	free(trace->sizes);
+	free(trace->accesses), free(trace->sizes);
 	return ahead;
+}
+
+/* "KEY SIZE". Return: false for what is none. */
+static bool parse_line(const char *line, uint64_t *key, uint64_t *size)
+{
+	char *end;
+
+	errno = 0;
+	*key = strtoull(line, &end, 0);
+	if (errno || end == line)
+		return false;
+	*size = strtoull(line = end, &end, 0);
+	return !errno && end != line && (*end == '\n' || !*end);
 }
 
 static int load(const char *path, struct trace *trace)
 {
 	cleanup_fclose FILE *file = fopen(path, "r");
-	unsigned long long key, size;
-	size_t max = 0, n_known = 0;
-	uint64_t *keys = NULL;
+	cleanup_free char *line = NULL;
+	cleanup_free uint64_t *keys = NULL;
+	size_t max = 0, line_size = 0;
+	uint64_t key, size;
 
 	if (!file)
 		return -errno;
-	while (fscanf(file, "%llu %llu", &key, &size) == 2) {
+	while (getline(&line, &line_size, file) > 0) {
 		uint32_t found = 0;
 
-		while (found < n_known && keys[found] != key)
+		if (!parse_line(line, &key, &size))
+			return -EINVAL;
+		while (found < trace->n_files && keys[found] != key)
 			found++;
-		if (found == n_known) {
-			keys = grow(keys, n_known, &max, sizeof(*keys));
-			keys[n_known++] = key;
-			trace->sizes[new_file(trace)] = size;
+		if (found == trace->n_files) {
+			keys = grow(keys, found, &max, sizeof(*keys));
+			keys[found] = key;
+			new_file(trace, size);
 		}
 		use_file(trace, found);
 	}
-	free(keys);
 	return trace->n ? 0 : -EINVAL;
 }
 

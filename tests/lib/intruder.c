@@ -34,7 +34,7 @@ static void __attribute__((constructor)) set_up(int argc, char **argv)
 	const char *port = getenv("CANARY_PORT");
 
 	is_worker = argc == 2 && !strcmp(argv[1], "--worker");
-	canary_port = port ? (unsigned int)atoi(port) : 1;
+	canary_port = port ? (unsigned int)strtoul(port, NULL, 10) : 1;
 	*(void **)&real_recv = dlsym(RTLD_NEXT, "recv");
 }
 
@@ -159,14 +159,13 @@ static void ask_for_all(void)
 
 static void try_processes(void)
 {
+	const void *code;
+
 	tell("signal", "its parent", syscall(SYS_kill, getppid(), 0));
 	tell("signal", "all", syscall(SYS_kill, -1, 0));
 	tell("make a process", "", syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL));
-	tell("map code", "",
-	     mmap(NULL, 4096, PROT_EXEC | PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
-			     MAP_FAILED
-		     ? -1
-		     : 0);
+	code = mmap(NULL, 4096, PROT_EXEC | PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	tell("map code", "", code == MAP_FAILED ? -1 : 0);
 	tell("be root", "", getuid() == 0 || geteuid() == 0 ? 0 : (errno = EPERM, -1));
 }
 

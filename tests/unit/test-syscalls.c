@@ -68,10 +68,10 @@ static long use_memory(void)
 
 static long map_code(void)
 {
-	return mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-		    0) == MAP_FAILED
-		       ? -1
-		       : 0;
+	const void *at = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return at == MAP_FAILED ? -1 : 0;
 }
 
 static long make_code(void)

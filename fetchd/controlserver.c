@@ -201,7 +201,7 @@ int control_sources(struct client *client, const json_t *request, const struct d
 	}
 	/* Who may use this socket may name one. */
 	if (!r && source)
-		r = source_add_reference(sources, source, problem);
+		r = source_add_reference(sources, source, &sv->options, problem);
 	for (size_t i = 0; !r && digest && i < json_array_size(urls); i++) {
 		const json_t *url = json_array_get(urls, i);
 

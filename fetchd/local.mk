@@ -21,7 +21,8 @@ noinst_LIBRARIES += %D%/libfetchd.a
 	%D%/miss-session.c \
 	%D%/mounts.c %D%/mounts.h %D%/mounts-internal.h \
 	%D%/names.c %D%/names.h \
-	%D%/options.c %D%/options.h \
+	%D%/options.c %D%/options.h %D%/options-internal.h \
+	%D%/options-sources.c \
 	%D%/offload.c %D%/offload.h \
 	%D%/overlays.c %D%/overlays.h \
 	%D%/pins.c %D%/pins.h \

@@ -54,7 +54,7 @@ static int mount_new(struct mounts *mounts, const json_t *record, struct mount *
 	mount->record = json_deep_copy(record);
 	r = mount->id && mount->record ? 0 : -ENOMEM;
 	if (!r && source)
-		r = source_add_reference(&mount->sources, source, problem);
+		r = source_add_reference(&mount->sources, source, mounts->options.options, problem);
 	if (!r)
 		r = image_get(mounts, record, &mount->image, problem);
 	if (r) {

@@ -2,7 +2,7 @@
 /* Owns the command line and the configuration table of intinode-fetchd. */
 #include "config.h"
 
-#include "fetchd/options.h"
+#include "fetchd/options-internal.h"
 
 #include <ctype.h>
 #include <getopt.h>
@@ -36,64 +36,6 @@ static const char help[] =
 	"It stays in the foreground and writes its log to standard error. Mount something with\n"
 	"  intinode mount docker://registry.example/app:1.0-thin /mnt\n"
 	"and look at what it does with 'intinode status'. The manual is intinode-fetchd(8).\n";
-
-static int rule_for(struct options *options, const char *host, struct registry_rule **out,
-		    struct problem *problem)
-{
-	struct registry_rule *rule;
-
-	if (!host_is_valid(host, strlen(host)))
-		return problem_set(problem, -EINVAL, "'%s' is not HOST or HOST:PORT", host);
-	for (size_t i = 0; i < options->n_rules; i++) {
-		if (!strcasecmp(options->rules[i].host, host)) {
-			*out = &options->rules[i];
-			return 0;
-		}
-	}
-	if (options->n_rules == REGISTRIES_MAX)
-		return problem_set(problem, -E2BIG, "more than %d registries", REGISTRIES_MAX);
-	if (!options->rules) {
-		options->rules = calloc(REGISTRIES_MAX, sizeof(*options->rules));
-		if (!options->rules)
-			return -ENOMEM;
-	}
-	rule = &options->rules[options->n_rules];
-	rule->host = strdup(host);
-	if (!rule->host)
-		return -ENOMEM;
-	for (char *p = rule->host; *p; p++)
-		*p = (char)tolower((unsigned char)*p);
-	rule->allow = true;
-	options->n_rules++;
-	*out = rule;
-	return 0;
-}
-
-static int set_registry(void *target, const char *host, const char *key, const char *value,
-			struct problem *problem)
-{
-	struct registry_rule *rule = NULL;
-	int r = rule_for(target, host, &rule, problem);
-	bool *flag;
-
-	if (r)
-		return r;
-	if (!strcmp(key, "ca-file")) {
-		free(rule->ca_file);
-		rule->ca_file = strdup(value);
-		if (!rule->ca_file)
-			return -ENOMEM;
-		return access(value, R_OK)
-			       ? problem_set(problem, -EINVAL, "%s: %s", value, strerror(errno))
-			       : 0;
-	}
-	flag = !strcmp(key, "allow")	    ? &rule->allow
-	       : !strcmp(key, "plain-http") ? &rule->plain_http
-					    : &rule->insecure;
-	return config_parse_bool(value, flag)
-		       ? problem_set(problem, -EINVAL, "'%s' is neither yes nor no", value)
-		       : 0;
-}
 
 static int parse_sandbox(struct options *options, const char *value, struct problem *problem)
 {
@@ -129,11 +71,18 @@ static const struct config_option table[] = {
 	  "what stays free of its file system, at most a twentieth" },
 	{ "fetchd", "sandbox", CONFIG_CALL, 0, 0, 0, set_sandbox,
 	  "of the processes that meet the network: on, log or off" },
-	{ "registry *", "allow", CONFIG_CALL, 0, 0, 0, set_registry, "may stubs name this host" },
-	{ "registry *", "plain-http", CONFIG_CALL, 0, 0, 0, set_registry, "HTTP without TLS" },
-	{ "registry *", "insecure", CONFIG_CALL, 0, 0, 0, set_registry, "any certificate is fine" },
-	{ "registry *", "ca-file", CONFIG_CALL, 0, 0, 0, set_registry,
+	{ "registry *", "allow", CONFIG_CALL, 0, 0, 0, options_set_registry,
+	  "may stubs name this host" },
+	{ "registry *", "plain-http", CONFIG_CALL, 0, 0, 0, options_set_registry,
+	  "HTTP without TLS" },
+	{ "registry *", "insecure", CONFIG_CALL, 0, 0, 0, options_set_registry,
+	  "any certificate is fine" },
+	{ "registry *", "ca-file", CONFIG_CALL, 0, 0, 0, options_set_registry,
 	  "trusted certificates, PEM" },
+	{ "registry *", "mirrors", CONFIG_CALL, 0, 0, 0, options_set_registry,
+	  "asked before it: HOST[:PORT][/PREFIX] ..." },
+	{ "s3 *", "endpoint", CONFIG_CALL, 0, 0, 0, options_set_bucket, "https://HOST[:PORT]" },
+	{ "s3 *", "region", CONFIG_CALL, 0, 0, 0, options_set_bucket, "of its signatures" },
 };
 
 enum {
@@ -277,6 +226,8 @@ int options_parse(int argc, char **argv, struct options *out, struct problem *pr
 	if (!r)
 		r = parse_arguments(argc, argv, &options, problem);
 	if (!r)
+		r = options_check_sources(&options, problem);
+	if (!r)
 		r = set_defaults(&options);
 	if (r) {
 		options_free(&options);
@@ -291,19 +242,6 @@ void options_free(struct options *options)
 	config_free(table, ARRAY_SIZE(table), options);
 	free(options->config);
 	free(options->socket);
-	for (size_t i = 0; i < options->n_rules; i++) {
-		free(options->rules[i].host);
-		free(options->rules[i].ca_file);
-	}
-	free(options->rules);
+	options_free_sources(options);
 	*options = (struct options){ .cache = NULL };
-}
-
-const struct registry_rule *options_rule(const struct options *options, const char *host)
-{
-	for (size_t i = 0; i < options->n_rules; i++) {
-		if (!strcasecmp(options->rules[i].host, host))
-			return &options->rules[i];
-	}
-	return NULL;
 }

@@ -8,7 +8,7 @@
 #include "fetchd/sandbox.h"
 #include "lib/log.h"
 
-enum { REGISTRIES_MAX = 256 };
+enum { REGISTRIES_MAX = 256, MIRRORS_MAX = 8, BUCKETS_MAX = 64 };
 
 /* [registry HOST]: a host that blobs may be fetched from. */
 struct registry_rule {
@@ -16,6 +16,17 @@ struct registry_rule {
 	bool allow; /* stubs may name this host in their urls */
 	bool plain_http, insecure;
 	char *ca_file; /* owned, may be NULL */
+	/* Asked before it, in this order; each "HOST[:PORT][/PREFIX]". Owned. */
+	char **mirrors;
+	size_t n_mirrors;
+};
+
+/* [s3 BUCKET]: a bucket that files may be fetched from. */
+struct bucket {
+	char *name;	/* owned */
+	char *endpoint; /* owned: "https://HOST[:PORT]"; the bucket is the first part of the path */
+	char *host;	/* owned: of endpoint, "HOST[:PORT]"; the auth file's entry is its key */
+	char *region;	/* owned */
 };
 
 struct options {
@@ -32,6 +43,8 @@ struct options {
 	bool check_config;
 	struct registry_rule *rules; /* owned */
 	size_t n_rules;
+	struct bucket *buckets; /* owned */
+	size_t n_buckets;
 };
 
 /**
@@ -43,3 +56,6 @@ void options_free(struct options *options);
 
 /** options_rule() - the rule of a host, or NULL. Borrowed. */
 const struct registry_rule *options_rule(const struct options *options, const char *host);
+
+/** options_bucket() - the same of a bucket's name of @len bytes. */
+const struct bucket *options_bucket(const struct options *options, const char *name, size_t len);

@@ -10,14 +10,16 @@
 #include "fetchd/options.h"
 #include "lib/digest.h"
 
-enum source_kind { SOURCE_OCI, SOURCE_URL, SOURCE_LAYOUT };
+enum source_kind { SOURCE_OCI, SOURCE_URL, SOURCE_S3, SOURCE_LAYOUT };
 
 /* Strings are owned; NULL where the kind has no use for them. */
 struct source {
 	enum source_kind kind;
-	char *host;	  /* OCI, URL */
+	char *host;	  /* OCI, URL, S3 */
 	char *repository; /* OCI */
-	char *url;	  /* URL: complete */
+	char *namespace;  /* OCI, of a mirror: the registry that it stands for */
+	char *url;	  /* URL: complete. S3: what is in front of /sha256/<hex> */
+	char *region;	  /* S3 */
 	char *path;	  /* LAYOUT: directory of an OCI image layout */
 };
 
@@ -28,9 +30,15 @@ struct source_list {
 	size_t n;
 };
 
-/** source_add_reference() - docker://HOST/REPO… or oci:DIR…, named by an administrator. */
+/**
+ * source_add_reference() - docker://HOST/REPO…, oci:DIR… or s3://BUCKET[/PREFIX], named by an
+ * administrator. In front of a registry its mirrors are added.
+ */
 int source_add_reference(struct source_list *list, const char *reference,
-			 struct problem *problem) must_check;
+			 const struct options *options, struct problem *problem) must_check;
+
+/** source_url() - of @digest there; owned by the caller. URL and S3. Return: 0 or -ENOMEM. */
+int source_url(const struct source *source, const struct digest *digest, char **out) must_check;
 
 /**
  * source_add_hint() - a stub's URL (FORMAT.md 1), for @digest.

@@ -194,6 +194,8 @@ static int read_request(const json_t *message, struct registry_fetch_request *re
 	request->host = json_get_string(message, "host");
 	request->repository = json_get_string(message, "repository");
 	request->url = json_get_string(message, "url");
+	request->s3_region = json_get_string(message, "s3_region");
+	request->namespace = json_get_string(message, "namespace");
 	if (!digest || !request->host || digest_parse(digest, strlen(digest), &request->digest) ||
 	    json_get_size(message, "size", &request->size_bytes) ||
 	    json_get_size(message, "offset", &request->offset) ||

@@ -215,22 +215,35 @@ static int spawn_role(const char *role, const int *fds, size_t n_fds, pid_t *pid
 	return -r;
 }
 
+static int send_setting(int sock, const struct registry_rule *rule)
+{
+	cleanup_json json_t *message = json_pack("{s:s, s:b, s:b, s:s*}", "host", rule->host,
+						 "plain_http", rule->plain_http, "insecure",
+						 rule->insecure, "ca_file", rule->ca_file);
+	cleanup_free char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
+
+	return text ? fdpass_send(sock, text, strlen(text), -1) : -ENOMEM;
+}
+
 /* What files it needs it reads before it gives up the right to. */
 static int send_settings(struct workerlink *link, int sock)
 {
 	static const char begin[] = "{\"begin\":true}";
+	const struct options *options = link->options;
 	int r = 0;
 
-	for (size_t i = 0; !r && i < link->options->n_rules; i++) {
-		const struct registry_rule *rule = &link->options->rules[i];
-		cleanup_json json_t *message = json_pack("{s:s, s:b, s:b, s:s*}", "host",
-							 rule->host, "plain_http", rule->plain_http,
-							 "insecure", rule->insecure, "ca_file",
-							 rule->ca_file);
-		cleanup_free char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
+	for (size_t i = 0; !r && i < options->n_rules; i++) {
+		const struct registry_rule *rule = &options->rules[i];
 
 		if (rule->plain_http || rule->insecure || rule->ca_file)
-			r = text ? fdpass_send(sock, text, strlen(text), -1) : -ENOMEM;
+			r = send_setting(sock, rule);
+	}
+	for (size_t i = 0; !r && i < options->n_buckets; i++) {
+		const struct bucket *bucket = &options->buckets[i];
+		const struct registry_rule plain = { .host = bucket->host, .plain_http = true };
+
+		if (bucket->host && !strncmp(bucket->endpoint, "http:", 5))
+			r = send_setting(sock, &plain);
 	}
 	return r ? r : fdpass_send(sock, begin, strlen(begin), -1);
 }
@@ -374,14 +387,18 @@ static json_t *job_message(struct workerlink *link, const struct worker_job *job
 			   uint64_t size_bytes, uint64_t offset, int64_t deadline_ms)
 {
 	char text[DIGEST_TEXT_SIZE];
+	cleanup_free char *url = NULL;
 	struct auth_credentials found;
 	json_t *message;
 
-	message = json_pack("{s:I, s:s, s:s*, s:s*, s:s, s:I, s:I, s:I}", "id", (json_int_t)job->id,
-			    "host", source->host, "repository", source->repository, "url",
-			    source->url, "digest", digest_format(digest, text), "size",
-			    (json_int_t)size_bytes, "offset", (json_int_t)offset, "deadline_ms",
-			    (json_int_t)deadline_ms);
+	if (source->url && source_url(source, digest, &url))
+		return NULL;
+	message = json_pack("{s:I, s:s, s:s*, s:s*, s:s*, s:s*, s:s, s:I, s:I, s:I}", "id",
+			    (json_int_t)job->id, "host", source->host, "repository",
+			    source->repository, "url", url, "s3_region", source->region,
+			    "namespace", source->namespace, "digest", digest_format(digest, text),
+			    "size", (json_int_t)size_bytes, "offset", (json_int_t)offset,
+			    "deadline_ms", (json_int_t)deadline_ms);
 	if (message && auth_find(link->auth, source->host, source->repository, &found)) {
 		json_object_set_new(message, "user", json_string(found.user));
 		json_object_set_new(message, "password", json_string(found.password));

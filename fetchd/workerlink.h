@@ -9,7 +9,7 @@
  * Messages are JSON in SOCK_SEQPACKET datagrams of at most WORKER_MESSAGE_MAX bytes:
  *   at its start    {"host","plain_http":bool,"insecure":bool,"ca_file"}, any number;
  * {"begin":true} to the worker   {"id":N,"host","repository"|"url","digest","size":N,"offset":N,
- *                    "deadline_ms":N,"user","password"}
+ *                    "deadline_ms":N,"user","password","s3_region","namespace"}
  *                   {"cancel":N}
  *   from it         {"ready":true}, once, when it has given up its privileges
  *                   {"id":N,"error":-errno,"problem":"…","wire_bytes":N,"retry_after_ms":N}

@@ -30,6 +30,18 @@ static bool is_at_home(const struct exchange *ex)
 	return origin_equal(&ex->current_origin, &ex->need.origin);
 }
 
+/* Without a key it may be public. */
+static void sign_at_home(struct exchange *ex)
+{
+	struct auth_credentials key;
+
+	if (!ex->s3_region || !is_at_home(ex) || !auth_find(ex->client->auth, ex->host, NULL, &key))
+		return;
+	ex->transfer.request.s3_region = ex->s3_region;
+	ex->transfer.request.s3_key = key.user;
+	ex->transfer.request.s3_secret = key.password;
+}
+
 static int send_request(struct exchange *ex)
 {
 	bool same_host = !strcmp(ex->current_origin.host, ex->need.origin.host);
@@ -51,6 +63,7 @@ static int send_request(struct exchange *ex)
 		.body_fd = ex->body_fd,
 		.body_size = ex->body_size,
 	};
+	sign_at_home(ex);
 	ex->delivered_before = ex->delivered;
 	exchange_body_begin(ex);
 	/* libcurl does not time out what waits for a free connection; this does. */
@@ -372,6 +385,7 @@ void exchange_clear(struct exchange *ex)
 	free(ex->host);
 	free(ex->repository);
 	free(ex->scope);
+	free(ex->s3_region);
 	free(ex->what);
 	free(ex->location);
 	free(ex->content_type_answered);

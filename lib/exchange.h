@@ -37,6 +37,7 @@ enum exchange_mode {
 struct exchange_client {
 	struct http *http;
 	struct token_cache *tokens;
+	const struct auth *auth;
 	unsigned int retries;
 };
 
@@ -51,6 +52,7 @@ struct exchange {
 	char *repository;	   /* may be NULL */
 	char *scope;		   /* "" where the registry may say it */
 	char *what;		   /* "blob sha256:…", for messages */
+	char *s3_region;	   /* it is an object of S3; NULL: it is not */
 	const char *accept, *content_type; /* borrowed, may be NULL */
 	const void *body;		   /* borrowed, or */
 	int body_fd;			   /* borrowed */

@@ -268,6 +268,24 @@ static int setup_headers(struct http_transfer *transfer)
 	return r;
 }
 
+/* The bytes are checked by their digest; hashing them here, too, is what "UNSIGNED" spares. */
+static int setup_signature(struct http_transfer *transfer)
+{
+	const struct http_request *request = &transfer->request;
+	cleanup_free char *how = NULL;
+	int r;
+
+	if (!request->s3_region)
+		return 0;
+	how = format_text("aws:amz:%s:s3", request->s3_region);
+	r = how ? add_header(transfer, "x-amz-content-sha256", "UNSIGNED-PAYLOAD") : -ENOMEM;
+	if (!r && (curl_easy_setopt(transfer->easy, CURLOPT_AWS_SIGV4, how) ||
+		   curl_easy_setopt(transfer->easy, CURLOPT_USERNAME, request->s3_key) ||
+		   curl_easy_setopt(transfer->easy, CURLOPT_PASSWORD, request->s3_secret)))
+		r = -ENOMEM;
+	return r;
+}
+
 static void setup_method(struct http_transfer *transfer)
 {
 	const struct http_request *request = &transfer->request;
@@ -351,6 +369,8 @@ int http_setup(struct http_transfer *transfer)
 	CURL *easy = transfer->easy;
 	int r = setup_headers(transfer);
 
+	if (!r)
+		r = setup_signature(transfer);
 	if (!r)
 		r = setup_policy(transfer);
 	if (!r)

@@ -57,6 +57,8 @@ struct http_request {
 	int64_t deadline_ms;  /* 0: none */
 	/* Addresses that this class may lead to; ADDRESS_NEVER: any, a person named the host. */
 	enum address_class led_by;
+	/* Signed for S3 (AWS Signature Version 4) of this region, by these; NULL: it is not. */
+	const char *s3_region, *s3_key, *s3_secret;
 	/* POST and PUT: body_size bytes from memory, or by pread from body_fd. */
 	const void *body;
 	int body_fd;

@@ -90,7 +90,12 @@ int registry_fetch_start(struct registry *registry, const struct registry_fetch_
 		r = prepare_url(registry, ex, request->url, what);
 	else
 		r = registry_prepare(registry, ex, request->host, request->repository, "pull",
-				     format_text("blobs/%s", digest), what, NULL);
+				     format_text("blobs/%s%s%s", digest,
+						 request->namespace ? "?ns=" : "",
+						 request->namespace ? request->namespace : ""),
+				     what, NULL);
+	if (!r && request->s3_region && !(ex->s3_region = strdup(request->s3_region)))
+		r = -ENOMEM;
 	if (!r)
 		r = exchange_start(ex, &registry->client);
 	if (r) {

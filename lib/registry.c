@@ -46,6 +46,7 @@ int registry_new(const struct registry_options *options, struct registry **out,
 	registry->auth = auth_new();
 	if (registry->auth)
 		r = http_new(&http_options, &registry->client.http, problem);
+	registry->client.auth = registry->auth;
 	if (!r) {
 		registry->client.tokens = token_cache_new(registry->client.http, registry->auth);
 		r = registry->client.tokens ? 0 : -ENOMEM;

@@ -145,11 +145,13 @@ struct registry_fetch_request {
 	/* Either host and repository (OCI) or url (plain HTTP GET, credentials by its host). */
 	const char *host, *repository;
 	const char *url;
-	struct digest digest; /* what to ask for; the bytes are NOT hashed here */
-	uint64_t size_bytes;  /* the transfer stops with -EBADMSG at one byte more */
-	uint64_t offset;      /* resume: bytes the caller already has, fewer than size_bytes */
-	int64_t deadline_ms;  /* CLOCK_MONOTONIC, as now_ms(); 0: none */
-	registry_sink sink;   /* -EAGAIN pauses the transfer until registry_fetch_resume() */
+	const char *s3_region; /* url is an object of S3, asked for with host's user and password */
+	const char *namespace; /* of a mirror: the registry that it stands for; NULL */
+	struct digest digest;  /* what to ask for; the bytes are NOT hashed here */
+	uint64_t size_bytes;   /* the transfer stops with -EBADMSG at one byte more */
+	uint64_t offset;       /* resume: bytes the caller already has, fewer than size_bytes */
+	int64_t deadline_ms;   /* CLOCK_MONOTONIC, as now_ms(); 0: none */
+	registry_sink sink;    /* -EAGAIN pauses the transfer until registry_fetch_resume() */
 	void (*done)(struct registry_fetch *fetch, void *context);
 	void *context;
 };

@@ -253,7 +253,7 @@ static int command_unpin(struct host *host, char **operands, struct problem *pro
 		cleanup_json json_t *request =
 			json_pack("{s:s, s:s}", "op", "unpin", "name", *operands);
 
-		r = request ? control_call(host->control, request, NULL, problem) : -ENOMEM;
+		r = request ? control_call(host->control, request, NULL, problem) : -EINVAL;
 		if (r)
 			return problem_prefix(problem, r, "%s", *operands);
 	}

@@ -198,6 +198,21 @@ void contents_free(struct contents *contents)
 	*contents = (struct contents){ .n = 0 };
 }
 
+/* Return: owned by the caller; NULL = no memory, or a name that JSON cannot have. */
+static json_t *pin_request(const char *name, const struct contents *contents, size_t from, size_t n)
+{
+	json_t *list = json_array();
+
+	for (size_t i = from; list && i < from + n; i++) {
+		struct digest digest = blob_ref_digest(&contents->refs[i]);
+		char text[DIGEST_TEXT_SIZE];
+
+		json_array_append_new(list, json_string(digest_format(&digest, text)));
+	}
+	return json_pack("{s:s, s:s, s:o, s:b}", "op", "pin", "name", name, "digests", list, "more",
+			 from + n < contents->n);
+}
+
 int contents_pin(struct host *host, const char *name, const struct contents *contents,
 		 struct problem *problem)
 {
@@ -205,18 +220,14 @@ int contents_pin(struct host *host, const char *name, const struct contents *con
 	int r = 0;
 
 	do {
-		cleanup_json json_t *request = json_pack("{s:s, s:s}", "op", "pin", "name", name);
-		json_t *list = json_array();
+		size_t n = contents->n - i < PIN_AT_ONCE ? contents->n - i : PIN_AT_ONCE;
+		cleanup_json json_t *request = pin_request(name, contents, i, n);
 
-		json_object_set_new(request, "digests", list);
-		for (size_t n = 0; i < contents->n && n < PIN_AT_ONCE; n++, i++) {
-			struct digest digest = blob_ref_digest(&contents->refs[i]);
-			char text[DIGEST_TEXT_SIZE];
-
-			json_array_append_new(list, json_string(digest_format(&digest, text)));
-		}
-		json_object_set_new(request, "more", json_boolean(i < contents->n));
-		r = request ? control_call(host->control, request, NULL, problem) : -ENOMEM;
+		if (!request)
+			return problem_set(problem, -EINVAL,
+					   "'%s' cannot be a name: it must be UTF-8", name);
+		r = control_call(host->control, request, NULL, problem);
+		i += n;
 	} while (!r && i < contents->n);
 	return r;
 }

@@ -56,21 +56,20 @@ struct totals {
 	char problem[PROBLEM_MAX];
 };
 
+/* Return: owned by the caller; NULL = no memory, or a source that JSON cannot have. */
 static json_t *batch_request(const struct contents *contents, size_t from, size_t n)
 {
 	const char *source = options.source ? options.source : contents->source;
-	json_t *request = json_pack("{s:s, s:s*}", "op", "prefetch", "source", source);
 	json_t *list = json_array();
 
-	json_object_set_new(request, "blobs", list);
-	for (size_t i = from; i < from + n; i++) {
+	for (size_t i = from; list && i < from + n; i++) {
 		struct digest digest = blob_ref_digest(&contents->refs[i]);
 		char text[DIGEST_TEXT_SIZE];
 
 		json_array_append_new(list, json_pack("[s, I]", digest_format(&digest, text),
 						      (json_int_t)contents->refs[i].size_bytes));
 	}
-	return request;
+	return json_pack("{s:s, s:o, s:s*}", "op", "prefetch", "blobs", list, "source", source);
 }
 
 static uint64_t number(const json_t *object, const char *key)
@@ -92,8 +91,11 @@ static int fetch_batch(struct host *host, const struct contents *contents, size_
 		       struct totals *totals, struct problem *problem)
 {
 	cleanup_json json_t *request = batch_request(contents, from, n), *reply = NULL;
-	int r = request ? control_call(host->control, request, &reply, problem) : -ENOMEM;
+	int r;
 
+	if (!request)
+		return problem_set(problem, -EINVAL, "the source must be UTF-8");
+	r = control_call(host->control, request, &reply, problem);
 	if (r)
 		return r;
 	totals->fetched += number(reply, "fetched");

@@ -5,7 +5,11 @@
 #include <event2/event.h>
 #include <string.h>
 
-enum { PLACES = 64 }; /* the fetches themselves are fewer: some wait in their queue */
+enum {
+	PLACES = 64, /* the fetches themselves are fewer: some wait in their queue */
+	/* Nobody is blocked: a large file may take long, and what stands still ends by itself. */
+	TIMEOUT_MS = 24 * 3600 * 1000,
+};
 
 struct place {
 	struct batch *batch;
@@ -70,7 +74,7 @@ static void begin(struct batch *batch, struct place *place)
 	place->waiter = (struct fetch_waiter){ .done = on_fetched, .background = true };
 	place->size_bytes = blob->size_bytes;
 	r = fetch_wait(batch->options.table, &blob->digest, blob->size_bytes, &batch->sources,
-		       now_ms() + batch->options.timeout_ms, &place->waiter);
+		       now_ms() + TIMEOUT_MS, &place->waiter);
 	if (r > 0) {
 		batch->result.cached++;
 	} else if (r < 0) {

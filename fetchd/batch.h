@@ -26,7 +26,6 @@ struct batch_options {
 	struct batch_blob *blobs;  /* taken over, also on failure */
 	size_t n;
 	const struct source_list *sources; /* copied */
-	int64_t timeout_ms;		   /* of each file */
 	/* Called once, unless it was ended before; the batch is gone then. */
 	void (*done)(void *context, const struct batch_result *result);
 	void *context;

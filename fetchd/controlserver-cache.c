@@ -126,7 +126,6 @@ void control_prefetch(struct client *client, const json_t *request)
 		.table = sv->fetches,
 		.n = json_array_size(list),
 		.sources = &sources,
-		.timeout_ms = (int64_t)sv->options.deadline_s * 1000,
 		.done = on_prefetched,
 		.context = client,
 	};

@@ -45,8 +45,8 @@ static struct named named[NAMED_MAX];
 static unsigned int n_named, next_named;
 
 static atomic_uint n_dials;
-/* Of named hosts' addresses: the closest class that was connected to. */
-static atomic_uint closest_class = ADDRESS_PUBLIC;
+/* Bits: classes of addresses that named hosts were connected to at. */
+static atomic_uint seen_classes;
 
 struct dial {
 	int sock; /* borrowed */
@@ -85,22 +85,41 @@ static bool is_named(const struct dial_request *request, enum address_class *cla
 	return entry;
 }
 
-/* It was connected to, at an address of @class. */
-static void note_class(const struct dial_request *request, enum address_class class)
+static bool is_local_name(const char *host)
 {
-	unsigned int closest = closest_class, none = ADDRESS_NEVER;
-	struct named *entry;
+	size_t len = strlen(host);
 
-	pthread_rwlock_rdlock(&named_lock);
-	entry = find_named(request);
-	if (entry)
-		atomic_compare_exchange_strong(&entry->class, &none, class);
-	pthread_rwlock_unlock(&named_lock);
-	while (class < closest && !atomic_compare_exchange_weak(&closest_class, &closest, class))
-		continue;
+	return address_is_literal(host) || !strcasecmp(host, "localhost") ||
+	       (len > 10 && !strcasecmp(host + len - 10, ".localhost"));
 }
 
-static void add_named(const char *host)
+/*
+ * It was connected to, at an address of @class. The supervisor remembers it for the next dialer.
+ * Return: false when that is closer than the first time, which another thread noted meanwhile.
+ */
+static bool note_class(const struct dial_request *request, enum address_class class)
+{
+	char message[HOST_MAX + 32] = "";
+	struct named *entry;
+	bool good = true;
+
+	pthread_rwlock_wrlock(&named_lock);
+	entry = find_named(request);
+	if (entry && entry->class == ADDRESS_NEVER) {
+		entry->class = class;
+		snprintf(message, sizeof(message), "%s %u", entry->host, (unsigned int)class);
+	}
+	good = !entry || class >= entry->class;
+	pthread_rwlock_unlock(&named_lock);
+	if (*message && fdpass_send(DIALER_SUPERVISOR_FD, message, strlen(message), -1))
+		log_debug("dialer: the supervisor does not listen");
+	/* Whose name says that it is this host may be anybody. */
+	if (good && (class != ADDRESS_LOOPBACK || is_local_name(request->host)))
+		seen_classes |= 1U << class;
+	return good;
+}
+
+static void add_named(const char *host, enum address_class class)
 {
 	char *copy = strdup(host);
 	bool known = false;
@@ -113,15 +132,28 @@ static void add_named(const char *host)
 	if (known) {
 		free(copy);
 	} else if (n_named < NAMED_MAX) {
-		named[n_named++].host = copy;
+		named[n_named].host = copy;
+		named[n_named++].class = class;
 	} else {
 		struct named *entry = &named[next_named++ % NAMED_MAX];
 
 		free(entry->host);
 		entry->host = copy;
-		entry->class = ADDRESS_NEVER;
+		entry->class = class;
 	}
 	pthread_rwlock_unlock(&named_lock);
+}
+
+/* Was a named host connected to that may lead to where who leads us there says that it is? */
+static bool was_seen(enum address_class led_by)
+{
+	unsigned int seen = seen_classes;
+
+	for (unsigned int class = ADDRESS_LOOPBACK; class <= ADDRESS_PUBLIC; class ++) {
+		if ((seen & 1U << class) && address_may_lead(class, led_by))
+			return true;
+	}
+	return false;
 }
 
 /* @first: of a named host, see is_named(). */
@@ -130,10 +162,14 @@ static bool may_connect(const struct dial_request *request, bool is_named_host,
 {
 	enum address_class led_by = request->led_by;
 
-	if (is_named_host)
-		return class != ADDRESS_NEVER && class >= first;
-	if (led_by == ADDRESS_NEVER || led_by < closest_class)
-		led_by = closest_class;
+	if (is_named_host) {
+		if (class == ADDRESS_NEVER || class < first ||
+		    (class == ADDRESS_LINK_LOCAL && !address_is_literal(request->host)))
+			return false;
+		return led_by == ADDRESS_NEVER || address_may_lead(led_by, class);
+	}
+	if (led_by == ADDRESS_NEVER || !was_seen(led_by))
+		led_by = ADDRESS_PUBLIC;
 	return address_may_lead(led_by, class);
 }
 
@@ -255,6 +291,13 @@ static bool drop_forbidden(const struct dial_request *request, bool is_named_hos
 	return n < all;
 }
 
+static int forbidden(struct dial_answer *answer)
+{
+	snprintf(answer->problem, sizeof(answer->problem),
+		 "the address is one that this host may not lead to");
+	return -EACCES;
+}
+
 static int dial(const struct dial_request *request, struct dial_answer *answer, int *fd)
 {
 	unsigned int timeout_ms = request->timeout_ms < TIMEOUT_MAX_MS ? request->timeout_ms
@@ -263,26 +306,27 @@ static int dial(const struct dial_request *request, struct dial_answer *answer, 
 	enum address_class class = ADDRESS_NEVER, first;
 	bool is_named_host = is_named(request, &first), dropped;
 	struct names_result names;
-	int r = names_resolve(request->host, deadline_ms, &names);
+	int r = names_resolve(request->host, is_named_host, deadline_ms, &names);
 
 	if (r) {
 		snprintf(answer->problem, sizeof(answer->problem), "%s", names.problem);
 		return r;
 	}
+	is_named_host =
+		is_named(request, &first); /* another thread may have been first meanwhile */
 	dropped = drop_forbidden(request, is_named_host, first, &names);
-	if (!names.n && dropped) {
-		snprintf(answer->problem, sizeof(answer->problem),
-			 "the address is one that this host may not lead to");
-		return -EACCES;
-	}
+	if (!names.n && dropped)
+		return forbidden(answer);
 	r = connect_any(&names, deadline_ms, fd, &class);
 	if (r) {
 		snprintf(answer->problem, sizeof(answer->problem), "%s", strerror(-r));
 		return r;
 	}
 	answer->class = class;
-	if (is_named_host)
-		note_class(request, class);
+	if (is_named_host && !note_class(request, class)) {
+		close(steal_fd(fd));
+		return forbidden(answer);
+	}
 	return 0;
 }
 
@@ -339,7 +383,7 @@ static void begin_dial(int sock, const struct dial_request *request)
 /* Return: 0; -EAGAIN (no more for now); -EPIPE (the supervisor is gone); -errno. */
 static int read_named(int sock)
 {
-	char host[HOST_MAX + 16];
+	char host[HOST_MAX + 16], *class;
 	int fd = -1;
 	ssize_t n = fdpass_receive(sock, host, sizeof(host) - 1, &fd);
 
@@ -348,7 +392,11 @@ static int read_named(int sock)
 	if (n <= 0)
 		return n ? (int)n : -EPIPE;
 	host[n] = '\0';
-	add_named(host);
+	class = strchr(host, ' ');
+	if (class)
+		*class ++ = '\0';
+	add_named(host, class && *class >= '0' && *class <= '0' + ADDRESS_PUBLIC ? *class - '0'
+										 : ADDRESS_NEVER);
 	return 0;
 }
 
@@ -389,6 +437,7 @@ int dialer_main(bool elsewhere)
 {
 	int r;
 
+	close_from(elsewhere ? DIALER_NETWORK_FD + 1 : DIALER_WORKER_FD + 1, false);
 	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_NAME, "intinode-dial");
 	/* 2 s for each try, unless the system's settings say otherwise (SAFETY.md, fault 29). */

@@ -38,6 +38,8 @@ struct fetch {
 	bool background;	     /* no program waits for it */
 	struct cache_writer *writer; /* owned */
 	uint64_t promised;	     /* room for it, see space_ask() */
+	bool reserved;		     /* see space_reserved() */
+	bool no_room;		     /* there was none when it was tried last */
 	uint64_t writer_base;	     /* bytes it had when the attempt began */
 	size_t source;		     /* index of the attempt's source */
 	struct source_load *load;    /* of its host; borrowed; NULL: none is taken */

@@ -50,21 +50,6 @@ void fetch_enqueue(struct fetch *fetch)
 	list_add(queue_of(fetch), fetch);
 }
 
-void fetch_to_foreground(struct fetch *fetch)
-{
-	bool queued = fetch->in == &fetch->table->background;
-
-	if (!fetch->background)
-		return;
-	if (queued)
-		fetch_dequeue(fetch);
-	if (fetch->running)
-		fetch->table->n_background--;
-	fetch->background = false;
-	if (queued)
-		fetch_enqueue(fetch);
-}
-
 /* The first @n of @list have a chance again. */
 static void requeue(struct fetch_list *list, size_t n)
 {
@@ -79,8 +64,8 @@ static void requeue(struct fetch_list *list, size_t n)
 /* A host that somebody fetches from now; it is there while somebody does. */
 struct source_load {
 	struct source_load *next;
-	unsigned int n;
-	struct fetch_list waiting; /* for one of its places */
+	unsigned int n, n_background;	       /* background: of n */
+	struct fetch_list waiting, background; /* for one of its places */
 	char host[];
 };
 
@@ -152,13 +137,27 @@ static struct source_load *find_load(const struct fetch_table *table, const char
 	return load;
 }
 
+/* How many may begin there: programs that wait leave nothing of the other half to the others. */
+static unsigned int places_left(const struct fetch_table *table, const struct source_load *load,
+				bool background)
+{
+	unsigned int places = places_of_source(table), half = (places + 1) / 2;
+	unsigned int left = places > load->n ? places - load->n : 0;
+
+	if (background && load->n_background >= half)
+		return 0;
+	return background && left > half - load->n_background ? half - load->n_background : left;
+}
+
 /* Return: what it has to wait for, or NULL. */
 static struct fetch_list *full_source(const struct fetch *fetch)
 {
 	const char *host = next_host(fetch);
 	struct source_load *load = host ? find_load(fetch->table, host) : NULL;
 
-	return load && load->n >= places_of_source(fetch->table) ? &load->waiting : NULL;
+	if (!load || places_left(fetch->table, load, fetch->background))
+		return NULL;
+	return fetch->background ? &load->background : &load->waiting;
 }
 
 static void leave_source(struct fetch *fetch)
@@ -170,9 +169,11 @@ static void leave_source(struct fetch *fetch)
 		return;
 	event_active(table->start, 0, 0);
 	load->n--;
+	load->n_background -= fetch->background;
 	if (load->n)
 		return;
 	requeue(&load->waiting, SIZE_MAX);
+	requeue(&load->background, SIZE_MAX);
 	while (*p != load)
 		p = &(*p)->next;
 	*p = load->next;
@@ -201,7 +202,24 @@ int fetch_enter_source(struct fetch *fetch)
 		table->loads = fetch->load;
 	}
 	fetch->load->n++;
+	fetch->load->n_background += fetch->background;
 	return 0;
+}
+
+void fetch_to_foreground(struct fetch *fetch)
+{
+	bool waits = fetch->in != NULL;
+
+	if (!fetch->background)
+		return;
+	fetch_dequeue(fetch);
+	if (fetch->running)
+		fetch->table->n_background--;
+	if (fetch->load)
+		fetch->load->n_background--;
+	fetch->background = false;
+	if (waits)
+		fetch_enqueue(fetch);
 }
 
 /* ---- the queue ---- */
@@ -211,6 +229,8 @@ static bool may_run_background(const struct fetch_table *table)
 {
 	bool alone = table->n_running == table->n_background;
 
+	for (const struct source_load *load = table->loads; load; load = load->next)
+		alone = alone && !load->waiting.first;
 	return table->n_background < (table->running_max + 3) / (alone ? 2 : 4);
 }
 
@@ -247,16 +267,23 @@ static struct fetch *take_from_queue(struct fetch_table *table)
  * Those whose source has places again. They may not take them: another source is better by now, or
  * nobody waits for them any more. So it is asked until there is nobody to call.
  */
+static bool call_some(struct fetch_list *list, unsigned int n)
+{
+	if (!list->first || !n)
+		return false;
+	requeue(list, n);
+	return true;
+}
+
 static bool call_waiting(struct fetch_table *table)
 {
-	unsigned int places = places_of_source(table);
 	bool called = false;
 
 	for (struct source_load *load = table->loads; load; load = load->next) {
-		if (!load->waiting.first || load->n >= places)
-			continue;
-		requeue(&load->waiting, places - load->n);
-		called = true;
+		called = call_some(&load->waiting, places_left(table, load, false)) || called;
+		if (may_run_background(table) && !load->waiting.first)
+			called = call_some(&load->background, places_left(table, load, true)) ||
+				 called;
 	}
 	return called;
 }

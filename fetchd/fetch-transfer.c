@@ -74,13 +74,10 @@ static void after_commit(struct fetch *fetch)
 static bool may_have_room(struct fetch *fetch)
 {
 	struct space *space = fetch->table->space;
-	int r;
 
 	fetch_release_space(fetch);
-	r = space ? space_ask(space, fetch->size_bytes) : -ENOSPC;
-	if (!r)
-		fetch->promised = fetch->size_bytes;
-	return r != -ENOSPC;
+	fetch->no_room = true;
+	return space && space_is_full(space, fetch->size_bytes) != -ENOSPC;
 }
 
 static void attempt_may_be_over(struct fetch *fetch)
@@ -247,7 +244,9 @@ static void layout_done(struct offload_job *job)
 	snprintf(fetch->problem, sizeof(fetch->problem), "oci:%s: %s",
 		 fetch->sources.entries[fetch->source].path, strerror(-error));
 	cache_abort(steal_ptr(fetch->writer));
-	if (error == -ENOSPC || error == -EDQUOT)
+	if (error == -ENOSPC && may_have_room(fetch))
+		fetch_next_source(fetch, -EBUSY);
+	else if (error == -ENOSPC || error == -EDQUOT)
 		fetch_finish(fetch, error);
 	else
 		fetch_next_source(fetch, error == -EFBIG ? -EBADMSG : error);
@@ -286,23 +285,33 @@ static int start_transfer(struct fetch *fetch)
 void fetch_release_space(struct fetch *fetch)
 {
 	if (fetch->promised)
-		space_release(fetch->table->space, fetch->promised);
+		space_release(fetch->table->space, fetch->promised, fetch->reserved);
 	fetch->promised = 0;
+	fetch->reserved = false;
 }
 
+/* Room was promised, and the file system has it. Return: as space_ask(), or -errno. */
 static int begin_writer(struct fetch *fetch)
 {
 	struct space *space = fetch->table->space;
-	int r = space && !fetch->promised ? space_ask(space, fetch->size_bytes) : 0;
+	uint64_t size_bytes = fetch->size_bytes;
+	int r;
 
+	fetch_release_space(fetch);
+	r = space ? space_ask(space, size_bytes) : 0;
+	if (!r && space)
+		fetch->promised = size_bytes;
+	if (!r)
+		r = cache_begin(fetch->table->cache, &fetch->digest, size_bytes, &fetch->writer);
+	if (r == -ENOSPC && fetch->promised)
+		r = space_is_full(space, size_bytes);
+	if (!r && space && cache_is_reserved(fetch->writer)) {
+		fetch->reserved = true;
+		space_reserved(space, size_bytes);
+	}
 	if (r)
-		return r;
-	if (space)
-		fetch->promised = fetch->size_bytes;
-	r = cache_begin(fetch->table->cache, &fetch->digest, fetch->size_bytes, &fetch->writer);
-	/* What is reserved is no promise any more; what failed is none either. */
-	if (r || fetch->size_bytes >= CACHE_RESERVE_MIN)
 		fetch_release_space(fetch);
+	fetch->no_room = r == -EAGAIN || r == -ENOSPC;
 	return r;
 }
 

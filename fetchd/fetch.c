@@ -15,6 +15,7 @@
 
 enum {
 	BACKOFF_MIN_MS = 100,
+	BACKGROUND_ROUNDS = 6,
 	BACKOFF_MAX_MS = 2000,
 	SEAL_DELAY_MS = 1000,
 	LINGER_S = 1,
@@ -186,8 +187,9 @@ static void next_round(struct fetch *fetch)
 	int64_t wait_ms = BACKOFF_MIN_MS, left_ms = fetch->deadline_ms - now_ms();
 	struct timeval tv;
 
-	if (!fetch->transient) {
-		fetch_finish(fetch, -EIO);
+	/* Nobody is blocked by one in the background: who wants it asks again. */
+	if (!fetch->transient || (fetch->background && fetch->round >= BACKGROUND_ROUNDS)) {
+		fetch_finish(fetch, fetch->no_room ? -ENOSPC : -EIO);
 		return;
 	}
 	for (unsigned int i = 0; i < fetch->round && wait_ms < BACKOFF_MAX_MS; i++)
@@ -196,7 +198,10 @@ static void next_round(struct fetch *fetch)
 		wait_ms = fetch->retry_after_ms;
 	wait_ms += random() % (wait_ms / 2 + 1);
 	if (wait_ms >= left_ms) {
-		fetch_finish(fetch, -EIO);
+		if (fetch->no_room)
+			snprintf(fetch->problem, sizeof(fetch->problem),
+				 "room for it in the cache was not made in time");
+		fetch_finish(fetch, fetch->no_room ? -ENOSPC : -EIO);
 		return;
 	}
 	fetch_note(fetch, "retry", wait_ms, "");

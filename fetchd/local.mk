@@ -35,7 +35,8 @@ noinst_LIBRARIES += %D%/libfetchd.a
 	%D%/suspects.c %D%/suspects.h \
 	%D%/syscalls.c %D%/syscalls.h \
 	%D%/worker.c \
-	%D%/workerlink.c %D%/workerlink.h
+	%D%/workerlink.c %D%/workerlink.h \
+	%D%/workerspawn.c %D%/workerspawn.h
 %C%_libfetchd_a_CFLAGS = $(AM_CFLAGS) $(FUSE_CFLAGS)
 
 sbin_PROGRAMS += intinode-fetchd

@@ -162,6 +162,7 @@ static int run(struct supervisor *sv, struct problem *problem)
 		if (event_base_dispatch(sv->base) < 0)
 			r = problem_set(problem, -EIO, "the event loop failed");
 	}
+	space_stop(sv->space);
 	controlserver_free(server);
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
 		if (events[i])
@@ -185,7 +186,11 @@ static int supervise(int argc, char **argv)
 	struct supervisor sv = { .started_ms = now_ms(), .network_fd = -1 };
 	struct problem problem = { "" };
 	cleanup_close int lock = -1;
-	int r = options_parse(argc, argv, &sv.options, &problem);
+	int r;
+
+	/* What a service manager passes comes without. */
+	close_from(STDERR_FILENO + 1, true);
+	r = options_parse(argc, argv, &sv.options, &problem);
 
 	if (!r && sv.options.check_config) {
 		puts("the configuration is fine");
@@ -218,6 +223,7 @@ int main(int argc, char **argv)
 {
 	log_init("intinode-fetchd", LOG_LEVEL_INFO);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGIO, SIG_IGN); /* of leases, which only ask whether a file is open (fcntl(2)) */
 	if (argc == 2 && !strcmp(argv[1], "--worker"))
 		return worker_main(WORKER_SOCKET_FD) ? 1 : 0;
 	if (argc == 2 && !strcmp(argv[1], "--dialer"))

@@ -9,7 +9,8 @@
 #include <time.h>
 
 enum {
-	NAMES_MAX = 256,
+	NAMES_MAX = 512,
+	UNNAMED_MAX = 128, /* each may keep a thread for as long as its name servers are silent */
 	GOOD_MS = 3600 * 1000,
 	STACK_BYTES = 256 * 1024,
 	NAME_SIZE = 256,
@@ -22,7 +23,7 @@ struct name {
 	unsigned int waiting; /* who must find it here again */
 	uint64_t round;	      /* of lookups that ended */
 	int error;	      /* of the last round */
-	bool looking;
+	bool looking, named;
 	struct name *next;
 };
 
@@ -30,7 +31,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t ended;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct name *names; /* under lock */
-static unsigned int n_names;
+static unsigned int n_names, n_unnamed;
 
 static void make_condition(void)
 {
@@ -114,41 +115,63 @@ static int begin_look_up(struct name *name)
 	return 0;
 }
 
-/* Under lock: the longest unused that nobody waits for. */
-static void forget_one(void)
+/* What goes first: what nobody named, what has no good address, what was not used for long. */
+static bool goes_before(const struct name *a, const struct name *b)
 {
-	struct name **oldest = NULL, *name;
+	if (a->named != b->named)
+		return b->named;
+	if (!a->last.n != !b->last.n)
+		return !a->last.n;
+	return a->used_ms < b->used_ms;
+}
+
+/* Under lock: one that nobody waits for. @named: else only one that is not. */
+static void forget_one(bool named)
+{
+	struct name **first = NULL, *name;
 
 	for (struct name **p = &names; *p; p = &(*p)->next) {
-		if (!(*p)->waiting && (!oldest || (*p)->used_ms < (*oldest)->used_ms))
-			oldest = p;
+		if (!(*p)->waiting && (named || !(*p)->named) &&
+		    (!first || goes_before(*p, *first)))
+			first = p;
 	}
-	if (!oldest)
+	if (!first)
 		return;
-	name = *oldest;
-	*oldest = name->next;
+	name = *first;
+	*first = name->next;
 	n_names--;
+	n_unnamed -= !name->named;
 	free(name);
 }
 
+static bool is_full(bool named)
+{
+	return n_names >= NAMES_MAX || (!named && n_unnamed >= UNNAMED_MAX);
+}
+
 /* Under lock. NULL: there are too many. */
-static struct name *find_or_add(const char *host)
+static struct name *find_or_add(const char *host, bool named)
 {
 	struct name *name = names;
 
 	while (name && strcmp(name->host, host) != 0)
 		name = name->next;
-	if (name)
+	if (name) {
+		n_unnamed -= named && !name->named;
+		name->named = name->named || named;
 		return name;
-	if (n_names >= NAMES_MAX)
-		forget_one();
-	name = n_names < NAMES_MAX ? calloc(1, sizeof(*name)) : NULL;
+	}
+	if (is_full(named))
+		forget_one(named);
+	name = !is_full(named) ? calloc(1, sizeof(*name)) : NULL;
 	if (!name)
 		return NULL;
 	snprintf(name->host, sizeof(name->host), "%s", host);
+	name->named = named;
 	name->next = names;
 	names = name;
 	n_names++;
+	n_unnamed += !named;
 	return name;
 }
 
@@ -183,7 +206,7 @@ static int resolve(struct name *name, int64_t deadline_ms, struct names_result *
 	return -ETIMEDOUT;
 }
 
-int names_resolve(const char *host, int64_t deadline_ms, struct names_result *out)
+int names_resolve(const char *host, bool named, int64_t deadline_ms, struct names_result *out)
 {
 	struct name *name;
 	int r = -EAGAIN;
@@ -192,7 +215,7 @@ int names_resolve(const char *host, int64_t deadline_ms, struct names_result *ou
 	snprintf(out->problem, sizeof(out->problem), "too many names are being looked up");
 	pthread_once(&once, make_condition);
 	pthread_mutex_lock(&lock);
-	name = find_or_add(host);
+	name = find_or_add(host, named);
 	if (name) {
 		name->used_ms = now_ms();
 		name->waiting++;

@@ -24,7 +24,9 @@ struct names_result {
 };
 
 /**
- * names_resolve() - @deadline_ms: as now_ms().
+ * names_resolve() - @named: configuration names it: what others make us look up takes nothing from
+ * those. @deadline_ms: as now_ms().
  * Return: 0; -ENOENT (the name has no address); -ETIMEDOUT; -EAGAIN (too many names at a time).
  */
-int names_resolve(const char *host, int64_t deadline_ms, struct names_result *out) must_check;
+int names_resolve(const char *host, bool named, int64_t deadline_ms,
+		  struct names_result *out) must_check;

@@ -188,8 +188,6 @@ void policy_remove(struct policy *policy, uint64_t key, bool evicted)
 		slot->blocks = 0;
 		if (evicted && slot->value > policy->clock)
 			policy->clock = slot->value;
-		if (policy->clock > CLOCK_MAX)
-			turn_clock_back(policy);
 	}
 	pthread_mutex_unlock(&policy->lock);
 }
@@ -268,8 +266,10 @@ double policy_limit(struct policy *policy, uint64_t bytes)
 	double value = 0;
 
 	pthread_mutex_lock(&policy->lock);
+	if (policy->clock > CLOCK_MAX)
+		turn_clock_back(policy);
 	if (policy->n_files && bytes)
-		value = limit(policy, blocks_of(bytes));
+		value = limit(policy, bytes / POLICY_BLOCK + (bytes % POLICY_BLOCK != 0));
 	pthread_mutex_unlock(&policy->lock);
 	return value;
 }

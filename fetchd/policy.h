@@ -40,13 +40,17 @@ uint64_t policy_key(const struct digest *digest);
  */
 int policy_add(struct policy *policy, uint64_t key, uint64_t size_bytes, bool used) must_check;
 
-/** policy_use() - it was opened, or read from, @n times. What is not here is no concern. */
+/**
+ * policy_use() - it was opened, or read from, @n times. With 0 it is only worth again what it was
+ * when it was used last: it may not go, and is not to be looked at first each time. What is not
+ * here is no concern.
+ */
 void policy_use(struct policy *policy, uint64_t key, unsigned int n);
 
 /** policy_remove() - it is gone. @evicted: for want of room, so that the clock goes on. */
 void policy_remove(struct policy *policy, uint64_t key, bool evicted);
 
-/** policy_value() - 0 for one that is not known. Comparable until the next policy_remove(). */
+/** policy_value() - 0 for one that is not known. Comparable until the next policy_limit(). */
 double policy_value(struct policy *policy, uint64_t key);
 
 /**

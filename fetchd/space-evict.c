@@ -24,6 +24,7 @@ enum {
 	 */
 	YOUNG_MS = 2000,
 	YOUNG_LAST_MS = 250,
+	ALL = UINT16_MAX,
 };
 
 /* See cachestat(2); older headers do not have them. */
@@ -97,8 +98,12 @@ static int evict(struct space *space, const char *name, double limit, const stru
 	if (!space_parse_name(name, &digest))
 		return 0;
 	key = policy_key(&digest);
-	if (policy_value(space->policy, key) >= limit || pins_has(space->options.pins, key))
+	if (policy_value(space->policy, key) >= limit)
 		return 0;
+	if (pins_has(space->options.pins, key)) {
+		policy_use(space->policy, key, 0);
+		return 0;
+	}
 	fd = cache_open_blob(space->options.cache, &digest);
 	if (fd < 0 || fstat(fd, &st))
 		return 0;
@@ -110,8 +115,10 @@ static int evict(struct space *space, const char *name, double limit, const stru
 		policy_use(space->policy, key, 1);
 		return 0;
 	}
-	if (is_open_elsewhere(fd))
+	if (is_open_elsewhere(fd)) {
+		policy_use(space->policy, key, 1);
 		return 0;
+	}
 	close(steal_fd(&fd));
 	r = cache_remove(space->options.cache, &digest);
 	if (r)
@@ -129,7 +136,7 @@ static int do_pass(struct space *space, double limit, const struct pass *pass)
 	struct dirent *entry = NULL;
 	int r = open_dir_at(cache_dirfd(space->options.cache), ".", &dir);
 
-	while (!r && round->bytes < round->want) {
+	while (!r && round->bytes < round->want && !space->stop) {
 		r = next_entry(dir, &entry);
 		if (r || !entry)
 			break;
@@ -147,17 +154,18 @@ void space_round_run(struct offload_job *job)
 {
 	struct space *space = container_of(job, struct space, round.job);
 	struct round *round = &space->round;
-	static const struct pass passes[] = { { 1, true, YOUNG_MS },
-					      { 4, true, YOUNG_MS },
-					      { 2, false, YOUNG_MS },
-					      { 1000, false, YOUNG_MS },
-					      { 1000, false, YOUNG_LAST_MS } };
+	static const struct pass passes[] = {
+		{ 1, true, YOUNG_MS },	  { 4, true, YOUNG_MS },	 { 16, true, YOUNG_MS },
+		{ 2, false, YOUNG_MS },	  { 16, false, YOUNG_MS },	 { 256, false, YOUNG_MS },
+		{ ALL, false, YOUNG_MS }, { ALL, false, YOUNG_LAST_MS },
+	};
 	int r = 0;
 
 	for (size_t i = 0; !r && i < ARRAY_SIZE(passes) && round->bytes < round->want; i++) {
 		uint64_t left = round->want - round->bytes;
-		uint64_t below = left < UINT64_MAX / passes[i].factor ? left * passes[i].factor
-								      : UINT64_MAX;
+		uint64_t below = passes[i].factor != ALL && left < UINT64_MAX / passes[i].factor
+					 ? left * passes[i].factor
+					 : UINT64_MAX;
 
 		r = do_pass(space, policy_limit(space->policy, below), &passes[i]);
 	}
@@ -194,7 +202,8 @@ static void discard_done(struct offload_job *job)
 {
 	struct discard *discard = container_of(job, struct discard, job);
 
-	discard->done(discard->context, discard->error);
+	if (!discard->space->stop)
+		discard->done(discard->context, discard->error);
 	free(discard);
 }
 

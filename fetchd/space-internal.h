@@ -19,6 +19,7 @@ struct round {
 	struct offload_job job;
 	uint64_t want, files, bytes; /* to be evicted; what was */
 	bool spared_young;	     /* and may not be spared the next time */
+	uint64_t free_before;
 	void (*done)(void *context, uint64_t files, uint64_t bytes);
 	void *context;
 	bool busy;
@@ -33,8 +34,13 @@ struct space {
 	uint64_t evicted_files, evicted_bytes;
 	uint64_t free_bytes, min_free_bytes; /* at free_ms */
 	int64_t free_ms;
-	uint64_t promised; /* to who fetches, and not written yet */
-	bool in_vain; /* the last round made no room, and nothing was fetched or closed since */
+	uint64_t fs_bytes; /* of the whole file system; at free_ms, as the next */
+	bool few_inodes;
+	uint64_t promised;  /* to who fetches, and not in the cache yet */
+	uint64_t reserved;  /* of that: the file system has taken it */
+	int64_t in_vain_ms; /* until then no round is begun: the last one was in vain */
+	bool said_held;
+	atomic_bool stop;
 	atomic_bool no_cachestat;
 };
 

@@ -21,26 +21,31 @@ enum {
 	WALK_PAUSE_MS = 50,
 	WALK_EVERY_S = 15 * 60,
 	FREE_LOOK_MS = 100, /* so long what statvfs() said is believed */
+	IN_VAIN_MS = 1000,
+	HELD_MS = 30 * 1000,
+	HELD_MIN_BYTES = 64 * 1024 * 1024,
+	FULL_MIN_BYTES = 16 * 1024 * 1024,
 };
 
 /* ---- walks ---- */
 
+/* What is not known yet is added, also later: not every file comes by a fetch that is seen here. */
 static int look_at(struct space *space, const char *name, bool first)
 {
 	cleanup_close int fd = -1;
 	struct digest digest;
 	struct stat st;
 	uint64_t key;
+	int r;
 
-	if (!space_parse_name(name, &digest))
+	if (!space_parse_name(name, &digest) ||
+	    fstatat(cache_dirfd(space->options.cache), name, &st, AT_SYMLINK_NOFOLLOW) ||
+	    !S_ISREG(st.st_mode))
 		return 0;
 	key = policy_key(&digest);
-	if (first) {
-		if (fstatat(cache_dirfd(space->options.cache), name, &st, AT_SYMLINK_NOFOLLOW) ||
-		    !S_ISREG(st.st_mode))
-			return 0;
-		return policy_add(space->policy, key, (uint64_t)st.st_size, false);
-	}
+	r = policy_add(space->policy, key, (uint64_t)st.st_size, false);
+	if (first || r)
+		return r;
 	fd = cache_open_blob(space->options.cache, &digest);
 	if (fd >= 0 && space_is_resident(space, fd))
 		policy_use(space->policy, key, 1);
@@ -99,13 +104,46 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
 
 	(void)fd;
 	(void)what;
-	/* Where nobody tells what is used, and the kernel neither, there is nothing to find. */
-	if (!space->walk.first && space->no_cachestat)
-		return;
 	offload_submit(space->options.offload, &space->walk.job);
 }
 
 /* ---- rounds ---- */
+
+static uint64_t free_now(struct space *space)
+{
+	struct statvfs fs;
+
+	if (space->free_ms && now_ms() - space->free_ms < FREE_LOOK_MS)
+		return space->free_bytes;
+	if (fstatvfs(cache_dirfd(space->options.cache), &fs))
+		return UINT64_MAX;
+	space->free_ms = now_ms();
+	space->free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+	space->fs_bytes = (uint64_t)fs.f_blocks * fs.f_frsize;
+	space->few_inodes = fs.f_files && fs.f_favail < fs.f_files / 100;
+	/* On a small file system the default would leave nothing. */
+	space->min_free_bytes = space->fs_bytes / 20;
+	if (space->options.min_free_bytes < space->min_free_bytes)
+		space->min_free_bytes = space->options.min_free_bytes;
+	return space->free_bytes;
+}
+
+/* Files that are gone may be held by who does not forget them: then more of them make no room. */
+static bool is_held(struct space *space)
+{
+	const struct round *round = &space->round;
+	uint64_t before = round->free_before, now = free_now(space);
+
+	if (round->bytes < HELD_MIN_BYTES || now > before + round->bytes / 4)
+		return false;
+	if (!space->said_held)
+		log_warning(
+			"cache: %llu bytes were evicted, and are not free: files are held open, "
+			"or by mounts that are not seen from here",
+			(unsigned long long)round->bytes);
+	space->said_held = true;
+	return true;
+}
 
 static void round_done(struct offload_job *job)
 {
@@ -113,14 +151,18 @@ static void round_done(struct offload_job *job)
 	struct round *round = &space->round;
 
 	round->busy = false;
-	space->in_vain = !round->files && !round->spared_young;
 	space->free_ms = 0;
+	space->in_vain_ms = 0;
+	if (is_held(space))
+		space->in_vain_ms = now_ms() + HELD_MS;
+	else if (!round->files && !round->spared_young)
+		space->in_vain_ms = now_ms() + IN_VAIN_MS;
 	space->evicted_files += round->files;
 	space->evicted_bytes += round->bytes;
 	if (round->files)
 		log_info("cache: %llu files, %llu bytes, were evicted",
 			 (unsigned long long)round->files, (unsigned long long)round->bytes);
-	if (round->done)
+	if (round->done && !space->stop)
 		round->done(round->context, round->files, round->bytes);
 	round->done = NULL;
 }
@@ -135,6 +177,7 @@ static bool begin_round(struct space *space, uint64_t bytes)
 	round->want = bytes;
 	round->files = round->bytes = 0;
 	round->spared_young = false;
+	round->free_before = free_now(space);
 	offload_submit(space->options.offload, &round->job);
 	return true;
 }
@@ -151,50 +194,35 @@ int space_shrink(struct space *space, uint64_t bytes,
 
 /* ---- bounds ---- */
 
-static uint64_t free_now(struct space *space)
-{
-	struct statvfs fs;
-
-	if (space->free_ms && now_ms() - space->free_ms < FREE_LOOK_MS)
-		return space->free_bytes;
-	if (fstatvfs(cache_dirfd(space->options.cache), &fs))
-		return UINT64_MAX;
-	space->free_ms = now_ms();
-	space->free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
-	/* On a small file system the default would leave nothing. */
-	space->min_free_bytes = (uint64_t)fs.f_blocks * fs.f_frsize / 20;
-	if (space->options.min_free_bytes < space->min_free_bytes)
-		space->min_free_bytes = space->options.min_free_bytes;
-	return space->free_bytes;
-}
-
 static uint64_t part_of(uint64_t bytes, unsigned int percent)
 {
 	return bytes / 100 * percent;
 }
 
-/* What is to go so that both bounds are kept well, with @more bytes to come. */
+/* What is to go so that all bounds are kept well, with @more bytes to come. */
 static uint64_t excess(struct space *space, uint64_t more, unsigned int percent)
 {
 	uint64_t used = policy_totals(space->policy).bytes, free_bytes = free_now(space);
-	uint64_t max = part_of(space->options.max_bytes, percent);
-	uint64_t min_free = part_of(space->min_free_bytes, 200 - percent);
-	uint64_t over = 0;
+	uint64_t max = part_of(space->options.max_bytes, percent), coming = more + space->promised;
+	uint64_t min_free = part_of(space->min_free_bytes, 200 - percent), over = 0;
 
-	more += space->promised;
-	if (space->options.max_bytes != UINT64_MAX && (used > max || more > max - used))
-		over = used + more - max;
-	if (free_bytes < min_free || more > free_bytes - min_free) {
-		uint64_t lacking = min_free + more - free_bytes;
+	if (space->options.max_bytes != UINT64_MAX && (used > max || coming > max - used))
+		over = used + coming - max;
+	coming -= space->reserved;
+	if (free_bytes < min_free || coming > free_bytes - min_free) {
+		uint64_t lacking = min_free + coming - free_bytes;
 
 		over = lacking > over ? lacking : over;
 	}
+	/* One for each file, whatever its size: a part of the files, then. */
+	if (space->few_inodes && over < used / 20)
+		over = used / 20;
 	return over;
 }
 
 static void check_bounds(struct space *space)
 {
-	if (!space->in_vain && excess(space, 0, HIGH_PERCENT))
+	if (!space->walk.first && now_ms() >= space->in_vain_ms && excess(space, 0, HIGH_PERCENT))
 		begin_round(space, excess(space, 0, LOW_PERCENT));
 }
 
@@ -203,26 +231,66 @@ void space_note_fetched(struct space *space, const struct digest *digest, uint64
 {
 	if (policy_add(space->policy, policy_key(digest), size_bytes, used))
 		log_debug("cache: no memory for a file's value");
-	space->in_vain = false;
 	check_bounds(space);
+}
+
+/* Could it be there at all, if everything else were gone? A stub may claim any size. */
+static bool is_possible(struct space *space, uint64_t size_bytes)
+{
+	uint64_t used = policy_totals(space->policy).bytes, free_bytes = free_now(space);
+
+	return size_bytes <= space->options.max_bytes && size_bytes <= space->fs_bytes &&
+	       free_bytes + used > space->min_free_bytes &&
+	       size_bytes <= free_bytes + used - space->min_free_bytes;
+}
+
+/* Return: -EAGAIN: a round runs, or what is there is not known yet; -ENOSPC. */
+static int make_room(struct space *space, uint64_t bytes)
+{
+	if (space->walk.first || space->round.busy)
+		return -EAGAIN;
+	if (now_ms() < space->in_vain_ms)
+		return -ENOSPC;
+	begin_round(space, bytes);
+	return -EAGAIN;
 }
 
 int space_ask(struct space *space, uint64_t size_bytes)
 {
-	if (!excess(space, size_bytes, 100)) {
-		space->promised += size_bytes;
-		return 0;
-	}
-	if (size_bytes > space->options.max_bytes || (space->in_vain && !space->round.busy))
+	if (!is_possible(space, size_bytes) && !space->walk.first)
 		return -ENOSPC;
-	begin_round(space, excess(space, size_bytes, LOW_PERCENT));
-	return -EAGAIN;
+	if (excess(space, size_bytes, 100))
+		return make_room(space, excess(space, size_bytes, LOW_PERCENT));
+	space->promised += size_bytes;
+	return 0;
 }
 
-void space_release(struct space *space, uint64_t size_bytes)
+int space_is_full(struct space *space, uint64_t size_bytes)
+{
+	space->free_ms = 0;
+	if (!is_possible(space, size_bytes))
+		return -ENOSPC;
+	return make_room(space, size_bytes > FULL_MIN_BYTES ? size_bytes : FULL_MIN_BYTES);
+}
+
+void space_reserved(struct space *space, uint64_t size_bytes)
+{
+	space->reserved += size_bytes;
+	space->free_ms = 0;
+}
+
+void space_release(struct space *space, uint64_t size_bytes, bool reserved)
 {
 	space->promised -= size_bytes;
+	if (reserved)
+		space->reserved -= size_bytes;
 	space->free_ms = 0;
+}
+
+void space_stop(struct space *space)
+{
+	if (space)
+		space->stop = true;
 }
 
 /* ---- life ---- */

@@ -50,8 +50,17 @@ void space_note_fetched(struct space *space, const struct digest *digest, uint64
  */
 int space_ask(struct space *space, uint64_t size_bytes) must_check;
 
-/** space_release() - what was promised was taken, or is not wanted. */
-void space_release(struct space *space, uint64_t size_bytes);
+/** space_reserved() - of what was promised the file system has taken so much already. */
+void space_reserved(struct space *space, uint64_t size_bytes);
+
+/** space_release() - what was promised is in the cache, or not wanted; @reserved: as above. */
+void space_release(struct space *space, uint64_t size_bytes, bool reserved);
+
+/** space_is_full() - the file system said so. Return: as space_ask(), but never 0. */
+int space_is_full(struct space *space, uint64_t size_bytes) must_check;
+
+/** space_stop() - rounds end early, and no done() is called any more. */
+void space_stop(struct space *space);
 
 /**
  * space_shrink() - evict @bytes, as far as possible; UINT64_MAX: all. @done: when that has ended,

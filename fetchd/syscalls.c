@@ -3,6 +3,9 @@
 #include "fetchd/syscalls.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -15,8 +18,6 @@ static const char *const needed[] = {
 	/* sockets that it was given, and pipes */
 	"close",
 	"dup",
-	"fcntl",
-	"fcntl64",
 	"getpeername",
 	"getsockname",
 	"getsockopt",
@@ -25,7 +26,6 @@ static const char *const needed[] = {
 	"recv",
 	"recvfrom",
 	"recvmsg",
-	"setsockopt",
 	"shutdown",
 	"write",
 	"writev",
@@ -77,7 +77,6 @@ static const char *const needed[] = {
 	"rt_sigreturn",
 	"sigaltstack",
 	"sigreturn",
-	"tgkill",
 };
 
 /* Known, and not wanted: EPERM, which libraries take for an answer. */
@@ -176,6 +175,50 @@ static int add_send_rules(scmp_filter_ctx filter)
 	return r;
 }
 
+/* Not which process is told of what happens there, and by which signal. */
+static int add_fcntl_rules(scmp_filter_ctx filter, int number)
+{
+	static const int plain[] = { F_GETFD, F_SETFD, F_GETFL, F_DUPFD, F_DUPFD_CLOEXEC };
+	int r = 0;
+
+	if (number < 0) /* no such call here */
+		return 0;
+	for (size_t i = 0; !r && i < ARRAY_SIZE(plain); i++)
+		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 1,
+				     SCMP_A1(SCMP_CMP_EQ, (uint64_t)plain[i]));
+	return r ? r
+		 : seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 2,
+				    SCMP_A1(SCMP_CMP_EQ, F_SETFL),
+				    SCMP_A2(SCMP_CMP_MASKED_EQ, O_ASYNC, 0));
+}
+
+/* What libcurl sets. SO_LINGER would make a close wait, in whoever has the socket last. */
+static int add_socket_rules(scmp_filter_ctx filter)
+{
+	static const struct {
+		int level, name;
+	} options[] = {
+		{ SOL_SOCKET, SO_KEEPALIVE },  { SOL_SOCKET, SO_RCVBUF },
+		{ SOL_SOCKET, SO_SNDBUF },     { IPPROTO_TCP, TCP_NODELAY },
+		{ IPPROTO_TCP, TCP_KEEPIDLE }, { IPPROTO_TCP, TCP_KEEPINTVL },
+		{ IPPROTO_TCP, TCP_KEEPCNT },
+	};
+	int r = 0;
+
+	for (size_t i = 0; !r && i < ARRAY_SIZE(options); i++)
+		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 2,
+				     SCMP_A1(SCMP_CMP_EQ, (uint64_t)options[i].level),
+				     SCMP_A2(SCMP_CMP_EQ, (uint64_t)options[i].name));
+	return r;
+}
+
+/* abort() signals its own process. */
+static int add_signal_rule(scmp_filter_ctx filter)
+{
+	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+				SCMP_A0(SCMP_CMP_EQ, (uint64_t)getpid()));
+}
+
 /* Memory that is not to be run; the two requests that libcurl makes of a socket. */
 static int add_narrow_rules(scmp_filter_ctx filter)
 {
@@ -183,6 +226,14 @@ static int add_narrow_rules(scmp_filter_ctx filter)
 	const unsigned long requests[] = { FIONBIO, FIONREAD };
 	int r = add_send_rules(filter);
 
+	if (!r)
+		r = add_socket_rules(filter);
+	if (!r)
+		r = add_signal_rule(filter);
+	if (!r)
+		r = add_fcntl_rules(filter, SCMP_SYS(fcntl));
+	if (!r)
+		r = add_fcntl_rules(filter, SCMP_SYS(fcntl64));
 	if (!r)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, not_run);
 	if (!r)

@@ -394,6 +394,8 @@ int worker_main(int fd)
 	struct problem problem = { "" };
 	int r;
 
+	/* The supervisor may have been started with others, such as those of the miss layers. */
+	close_from(WORKER_DIALER_FD + 1, false);
 	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_NAME, "intinode-net");
 	r = set_up(&worker, &problem);

@@ -1,28 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owns the worker process and its dialer: start, messages, death and replacement. They live and die
+ * Owns the worker process and its dialer: messages, death and replacement. They live and die
  * together: a worker whose dialer is gone ends. Loop thread.
  */
 #include "fetchd/workerlink.h"
 
 #include <event2/event.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <string.h>
-#include <sys/socket.h>
+#include <strings.h>
 #include <sys/wait.h>
 
-#include "fetchd/dialer.h"
+#include "fetchd/workerspawn.h"
 #include "lib/auth.h"
 #include "lib/fdpass.h"
 #include "lib/json.h"
+#include "lib/reference.h"
 
 enum {
 	RESTART_WAIT_MS = 500,
 	RETRY_AFTER_MAX_MS = 24 * 3600 * 1000,
 	NAMED_MAX = 512, /* fewer than the dialer keeps */
-	FIRST_SPARE_FD = 10,
+};
+
+/* What a dialer says of a host, for the next: where it led to first (dialer.h). */
+struct named_host {
+	struct named_host *next;
+	unsigned int class;
+	char name[];
 };
 
 struct workerlink {
@@ -41,8 +46,10 @@ struct workerlink {
 	struct event *restart;	/* owned */
 	int64_t started_ms;
 	uint64_t next_id, wire_bytes;
-	struct workerlink *main; /* borrowed; whose counts it adds to; may be itself */
-	struct worker_job *jobs; /* borrowed entries */
+	struct workerlink *main;   /* borrowed; whose counts it adds to; may be itself */
+	struct event *dialer_says; /* owned */
+	struct named_host *hosts;  /* owned; of the main one: what all dialers learned */
+	struct worker_job *jobs;   /* borrowed entries */
 };
 
 static void job_remove(struct worker_job *job)
@@ -111,8 +118,51 @@ static void forget_named(struct workerlink *link)
 		free(link->named[--link->n_named]);
 }
 
+static struct named_host *find_host(struct workerlink *link, const char *name, size_t len)
+{
+	struct named_host *host = link->main->hosts;
+
+	while (host && (strlen(host->name) != len || strncasecmp(host->name, name, len) != 0))
+		host = host->next;
+	return host;
+}
+
+/* "HOST[:PORT] CLASS" */
+static void on_dialer_says(evutil_socket_t fd, short what, void *context)
+{
+	struct workerlink *link = context;
+	char message[HOST_MAX + 32];
+	struct named_host *host;
+	int passed = -1;
+	ssize_t n = fdpass_receive(fd, message, sizeof(message) - 1, &passed);
+	char *class;
+
+	(void)what;
+	if (passed >= 0)
+		close(passed);
+	if (n <= 0) { /* its worker ends, too */
+		if (n != -EAGAIN)
+			event_del(link->dialer_says);
+		return;
+	}
+	message[n] = '\0';
+	class = strchr(message, ' ');
+	if (!class || find_host(link, message, (size_t)(class - message)))
+		return;
+	*class ++ = '\0';
+	host = malloc(sizeof(*host) + strlen(message) + 1);
+	if (!host)
+		return;
+	memcpy(host->name, message, strlen(message) + 1);
+	host->class = (unsigned char)*class - '0';
+	host->next = link->main->hosts;
+	link->main->hosts = host;
+}
+
 static void end_dialer(struct workerlink *link)
 {
+	if (link->dialer_says)
+		event_free(steal_ptr(link->dialer_says));
 	if (link->dialer_sock >= 0)
 		close(steal_fd(&link->dialer_sock));
 	end_process(&link->dialer_pid, NULL);
@@ -162,7 +212,7 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
 			close(passed);
 		if (n == -EAGAIN)
 			return;
-		if (n <= 0) {
+		if (n <= 0 || passed >= 0) { /* it has nothing to pass */
 			on_death(link);
 			return;
 		}
@@ -172,138 +222,31 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
 	}
 }
 
-/* Both ends away from the numbers that a child gets them as. */
-static int make_pair(int pair[2])
+static int start(struct workerlink *link)
 {
-	const int buffer = 1024 * 1024;
-	int low[2], r = 0;
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, low))
-		return -errno;
-	for (int i = 0; i < 2; i++) {
-		setsockopt(low[i], SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
-		pair[i] = r ? -1 : fcntl(low[i], F_DUPFD_CLOEXEC, FIRST_SPARE_FD);
-		if (pair[i] < 0)
-			r = r ? r : -errno;
-	}
-	close(low[0]);
-	close(low[1]);
-	if (r && pair[0] >= 0)
-		close(pair[0]);
-	return r;
-}
-
-/* One of the other roles of this binary, with @fds as 3, 4 and so on. */
-static int spawn_role(const char *role, const int *fds, size_t n_fds, pid_t *pid)
-{
-	static const char name[] = "intinode-fetchd";
-	char *const argv[] = { (char *)(uintptr_t)name, (char *)(uintptr_t)role, NULL };
-	posix_spawn_file_actions_t actions;
-	int r;
-
-	/* posix_spawn uses vfork: no copy of a writable cache descriptor exists meanwhile. */
-	r = posix_spawn_file_actions_init(&actions);
-	if (r)
-		return -r;
-	for (size_t i = 0; !r && i < n_fds; i++)
-		r = posix_spawn_file_actions_adddup2(&actions, fds[i], WORKER_SOCKET_FD + (int)i);
-	if (!r)
-		r = posix_spawn(pid, "/proc/self/exe", &actions, NULL, argv, environ);
-	posix_spawn_file_actions_destroy(&actions);
-	if (r)
-		*pid = -1;
-	return -r;
-}
-
-static int send_setting(int sock, const struct registry_rule *rule)
-{
-	cleanup_json json_t *message = json_pack("{s:s, s:b, s:b, s:s*}", "host", rule->host,
-						 "plain_http", rule->plain_http, "insecure",
-						 rule->insecure, "ca_file", rule->ca_file);
-	cleanup_free char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
-
-	return text ? fdpass_send(sock, text, strlen(text), -1) : -ENOMEM;
-}
-
-/* What files it needs it reads before it gives up the right to. */
-static int send_settings(struct workerlink *link, int sock)
-{
-	static const char begin[] = "{\"begin\":true}";
-	const struct options *options = link->options;
-	int r = 0;
-
-	for (size_t i = 0; !r && i < options->n_rules; i++) {
-		const struct registry_rule *rule = &options->rules[i];
-
-		if (rule->plain_http || rule->insecure || rule->ca_file)
-			r = send_setting(sock, rule);
-	}
-	for (size_t i = 0; !r && i < options->n_buckets; i++) {
-		const struct bucket *bucket = &options->buckets[i];
-		const struct registry_rule plain = { .host = bucket->host, .plain_http = true };
-
-		if (bucket->host && !strncmp(bucket->endpoint, "http:", 5))
-			r = send_setting(sock, &plain);
-	}
-	return r ? r : fdpass_send(sock, begin, strlen(begin), -1);
-}
-
-static int spawn_both(struct workerlink *link, int worker_sock, int dialer_sock)
-{
-	int pair[2] = { -1, -1 }, r = make_pair(pair);
+	struct worker_processes processes;
+	int r = worker_spawn(link->options, link->network_fd, &processes);
 
 	if (r)
 		return r;
-	const int of_dialer[] = { dialer_sock, pair[0], link->network_fd };
-	const int of_worker[] = { worker_sock, pair[1] };
-
-	if (link->network_fd >= 0)
-		r = spawn_role("--dialer-elsewhere", of_dialer, 3, &link->dialer_pid);
-	else
-		r = spawn_role("--dialer", of_dialer, 2, &link->dialer_pid);
-	if (!r)
-		r = spawn_role("--worker", of_worker, 2, &link->pid);
-	close(pair[0]);
-	close(pair[1]);
-	return r;
-}
-
-static int start(struct workerlink *link)
-{
-	int worker[2] = { -1, -1 }, dialer[2] = { -1, -1 }, r = make_pair(worker);
-
-	if (!r)
-		r = make_pair(dialer);
-	link->sock = worker[0];
-	link->dialer_sock = dialer[0];
+	link->sock = processes.sock;
+	link->pid = processes.pid;
+	link->dialer_sock = processes.dialer_sock;
+	link->dialer_pid = processes.dialer_pid;
 	link->ready = false;
 	link->started_ms = now_ms();
-	if (!r)
-		r = spawn_both(link, worker[1], dialer[1]);
-	if (worker[1] >= 0)
-		close(worker[1]);
-	if (dialer[1] >= 0)
-		close(dialer[1]);
-	if (!r && (fcntl(link->sock, F_SETFL, O_NONBLOCK) ||
-		   fcntl(link->dialer_sock, F_SETFL, O_NONBLOCK)))
-		r = -errno;
-	if (!r)
-		r = send_settings(link, link->sock);
-	if (!r) {
-		link->readable =
-			event_new(link->base, link->sock, EV_READ | EV_PERSIST, on_readable, link);
-		if (!link->readable || event_add(link->readable, NULL))
-			r = -ENOMEM;
-	}
-	if (!r)
+	link->readable = event_new(link->base, link->sock, EV_READ | EV_PERSIST, on_readable, link);
+	link->dialer_says = event_new(link->base, link->dialer_sock, EV_READ | EV_PERSIST,
+				      on_dialer_says, link);
+	if (link->readable && !event_add(link->readable, NULL) && link->dialer_says &&
+	    !event_add(link->dialer_says, NULL))
 		return 0;
 	if (link->readable)
 		event_free(steal_ptr(link->readable));
-	if (link->sock >= 0)
-		close(steal_fd(&link->sock));
+	close(steal_fd(&link->sock));
 	end_process(&link->pid, NULL);
 	end_dialer(link);
-	return r;
+	return -ENOMEM;
 }
 
 static void on_restart(evutil_socket_t fd, short what, void *context)
@@ -378,6 +321,12 @@ void workerlink_free(struct workerlink *link)
 		close(link->sock);
 	end_process(&link->pid, NULL);
 	end_dialer(link);
+	while (link->hosts) {
+		struct named_host *host = link->hosts;
+
+		link->hosts = host->next;
+		free(host);
+	}
 	auth_free(link->auth);
 	free(link);
 }
@@ -409,8 +358,9 @@ static json_t *job_message(struct workerlink *link, const struct worker_job *job
 /* The dialer hears of a host before the worker does. */
 static int name_host(struct workerlink *link, const char *host)
 {
-	char *copy;
-	int r;
+	const struct named_host *known;
+	char *copy, message[HOST_MAX + 32];
+	int n, r;
 
 	for (unsigned int i = 0; i < link->n_named; i++) {
 		if (!strcmp(link->named[i], host))
@@ -421,7 +371,9 @@ static int name_host(struct workerlink *link, const char *host)
 	copy = strdup(host);
 	if (!copy)
 		return -ENOMEM;
-	r = fdpass_send(link->dialer_sock, host, strlen(host), -1);
+	known = find_host(link, host, strlen(host));
+	n = snprintf(message, sizeof(message), "%s %u", host, known ? known->class : 0);
+	r = fdpass_send(link->dialer_sock, message, (size_t)n, -1);
 	if (r) {
 		free(copy);
 		return r;

@@ -20,6 +20,8 @@
 #include "lib/log.h"
 
 enum {
+	/* Smaller files are covered by the file system's own reservation at write(). */
+	RESERVE_MIN_BYTES = 1024 * 1024,
 	LEASE_TRIES = 100,
 	LEASE_WAIT_US = 1000,
 };
@@ -30,6 +32,7 @@ struct cache_writer {
 	int fd;		       /* owned */
 	struct digest digest;
 	uint64_t size_bytes, written;
+	bool reserved;
 	char temp_name[32]; /* empty for an O_TMPFILE */
 };
 
@@ -158,6 +161,16 @@ static int open_unnamed(struct cache *cache, struct cache_writer *writer)
 	return fd < 0 ? -errno : fd;
 }
 
+/* Where it cannot be done the bytes take their room as they come. */
+static int reserve(struct cache_writer *writer)
+{
+	if (!fallocate(writer->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)writer->size_bytes))
+		writer->reserved = true;
+	else if (errno != EOPNOTSUPP)
+		return -errno;
+	return 0;
+}
+
 int cache_begin(struct cache *cache, const struct digest *digest, uint64_t size_bytes,
 		struct cache_writer **out)
 {
@@ -178,10 +191,8 @@ int cache_begin(struct cache *cache, const struct digest *digest, uint64_t size_
 		r = writer->fd;
 	else if (size_bytes > (uint64_t)INT64_MAX)
 		r = -EFBIG;
-	else if (size_bytes >= CACHE_RESERVE_MIN &&
-		 fallocate(writer->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)size_bytes) &&
-		 errno != EOPNOTSUPP)
-		r = -errno;
+	else if (size_bytes >= RESERVE_MIN_BYTES)
+		r = reserve(writer);
 	if (r) {
 		cache_abort(writer);
 		return r;
@@ -202,6 +213,11 @@ int cache_write(struct cache_writer *writer, const void *bytes, size_t len)
 	hasher_update(writer->hasher, bytes, len);
 	writer->written += len;
 	return 0;
+}
+
+bool cache_is_reserved(const struct cache_writer *writer)
+{
+	return writer->reserved;
 }
 
 uint64_t cache_written(const struct cache_writer *writer)

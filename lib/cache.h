@@ -37,9 +37,6 @@ bool cache_has(const struct cache *cache, const struct digest *digest, uint64_t 
 /** cache_open_blob() - O_RDONLY descriptor of a cached file, or -ENOENT, or -errno. */
 int cache_open_blob(const struct cache *cache, const struct digest *digest) must_check;
 
-/* Smaller files have no room reserved before they are written. */
-enum { CACHE_RESERVE_MIN = 1024 * 1024 };
-
 /**
  * cache_begin() - start to receive a blob.
  * The space is reserved first: -ENOSPC before a byte is fetched, not after.
@@ -50,6 +47,9 @@ int cache_begin(struct cache *cache, const struct digest *digest, uint64_t size_
 
 /** cache_write() - the next bytes. Return: 0; -EFBIG past the promised size; -errno. */
 int cache_write(struct cache_writer *writer, const void *bytes, size_t len) must_check;
+
+/** cache_is_reserved() - has the file system taken the room for all of it? Not for small ones. */
+bool cache_is_reserved(const struct cache_writer *writer);
 
 /** cache_written() - bytes received so far. */
 uint64_t cache_written(const struct cache_writer *writer);

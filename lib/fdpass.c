@@ -44,7 +44,8 @@ ssize_t fdpass_receive(int sock, void *bytes, size_t size, int *fd)
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
 		.msg_control = control.bytes,
-		.msg_controllen = sizeof(control.bytes),
+		/* Not CMSG_SPACE(): its padding has room for a second one, which nobody closes. */
+		.msg_controllen = CMSG_LEN(sizeof(int)),
 	};
 	struct cmsghdr *header;
 	int received = -1;

@@ -7,7 +7,9 @@
  * transfer begins without; where libcurl asks for a socket and there is none, the attempt fails,
  * the dialer is asked, and the transfer begins again with what came.
  */
+#include <netinet/in.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "lib/dial.h"
 #include "lib/http-internal.h"
@@ -19,16 +21,76 @@ enum { DIALS_MAX = 4 /* of one transfer: a kept connection may turn out to be de
 /* What every name leads to, as far as libcurl knows. TEST-NET-1 (RFC 5737): nowhere. */
 #define NOWHERE "192.0.2.1"
 
+/* The socket's own port; 0: it cannot be told. */
+static uint16_t port_of(int fd)
+{
+	struct sockaddr_storage address;
+	socklen_t len = sizeof(address);
+
+	if (getsockname(fd, (void *)&address, &len))
+		return 0;
+	return ntohs(address.ss_family == AF_INET6
+			     ? ((struct sockaddr_in6 *)(void *)&address)->sin6_port
+			     : ((struct sockaddr_in *)(void *)&address)->sin_port);
+}
+
+/* Where there is no room for it, it leads nowhere that matters: see http_dial_peer(). */
+static void add_peer(struct http *http, int fd, enum address_class class)
+{
+	if (http->n_peers < ARRAY_SIZE(http->peers))
+		http->peers[http->n_peers++] =
+			(struct dialed_peer){ .port = port_of(fd), .class = (uint8_t) class };
+}
+
+static void remove_peer(struct http *http, int fd)
+{
+	uint16_t port = port_of(fd);
+
+	for (unsigned int i = 0; i < http->n_peers; i++) {
+		if (http->peers[i].port != port)
+			continue;
+		http->peers[i] = http->peers[--http->n_peers];
+		return;
+	}
+}
+
+bool http_dial_peer(const struct http *http, int local_port, enum address_class *closest,
+		    enum address_class *widest)
+{
+	bool known = false;
+
+	*closest = ADDRESS_PUBLIC;
+	*widest = ADDRESS_NEVER;
+	for (unsigned int i = 0; i < http->n_peers; i++) {
+		enum address_class class = http->peers[i].class;
+
+		if (http->peers[i].port != local_port)
+			continue;
+		known = true;
+		*closest = class < *closest ? class : *closest;
+		*widest = class > *widest ? class : *widest;
+	}
+	return known;
+}
+
 static curl_socket_t on_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
 {
 	struct http_transfer *transfer = context;
 
 	(void)purpose;
 	(void)address;
-	if (transfer->dialed_fd >= 0)
+	if (transfer->dialed_fd >= 0) {
+		add_peer(transfer->http, transfer->dialed_fd, transfer->dialed_class);
 		return steal_fd(&transfer->dialed_fd);
+	}
 	transfer->needs_dial = true;
 	return CURL_SOCKET_BAD;
+}
+
+static int on_close(void *context, curl_socket_t fd)
+{
+	remove_peer(context, fd);
+	return close(fd);
 }
 
 static int on_connected(void *context, curl_socket_t fd, curlsocktype purpose)
@@ -48,6 +110,8 @@ int http_dial_setup(struct http_transfer *transfer)
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_socket);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_connected);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, transfer->http);
 	/* What is no URL libcurl says itself; an address it does not look up. */
 	if (origin_parse(transfer->request.url, &origin) || address_is_literal(origin.host))
 		return 0;
@@ -76,8 +140,7 @@ static void stop_waiting(struct http_transfer *transfer)
 {
 	struct http *http = transfer->http;
 
-	if (!transfer->dial_timer.armed)
-		return;
+	/* A timer that fires is not armed any more. */
 	http_timer_clear(http, &transfer->dial_timer);
 	take_out(&http->dialing, transfer);
 	take_out(&http->queued, transfer);
@@ -230,6 +293,7 @@ static void take_answer(struct http *http, const struct dial_answer *dialed, int
 	if (dialed->error && !origin_parse(transfer->request.url, &origin))
 		explain(transfer, dialed->error, origin.host, dialed->problem);
 	transfer->dialed_fd = fd;
+	transfer->dialed_class = dialed->class;
 	http_dial_next(transfer);
 	http_dial_resume(transfer);
 }

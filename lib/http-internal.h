@@ -12,6 +12,12 @@ enum {
 	HTTP_EXTRA_MAX = 64,
 };
 
+/* A connection that the dialer made, by its own port; where that leads libcurl does not know. */
+struct dialed_peer {
+	uint16_t port;
+	uint8_t class; /* enum address_class */
+};
+
 struct http {
 	CURLM *multi;
 	CURL *idle[HTTP_IDLE_MAX];
@@ -19,6 +25,8 @@ struct http {
 	struct http_trust *trust; /* owned; the first one is of all hosts without their own */
 	int dialer_fd;		  /* borrowed; 0: none */
 	uint32_t next_dial_id;
+	struct dialed_peer peers[HTTP_CONNECTIONS_MAX];
+	unsigned int n_peers;
 	struct http_transfer *dialing; /* wait for a connection that was asked for */
 	struct http_transfer *queued;  /* wait until one may be asked for, the last first */
 	unsigned int connect_timeout_ms, stall_timeout_ms;
@@ -58,6 +66,13 @@ int http_dial_read(struct http *http) must_check;
 
 /** http_dial_next() - of @transfer's host something was done: who waits may have its turn. */
 void http_dial_next(const struct http_transfer *transfer);
+
+/**
+ * http_dial_peer() - where connections of this own port lead: *@closest and *@widest, as a rule the
+ * same. Return: false where none is known.
+ */
+bool http_dial_peer(const struct http *http, int local_port, enum address_class *closest,
+		    enum address_class *widest) must_check;
 
 /** http_dial_end() - forget what was asked and what came. */
 void http_dial_end(struct http_transfer *transfer);

@@ -190,32 +190,23 @@ static curl_socket_t on_socket(void *context, curlsocktype purpose, struct curl_
 	return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
-/* Of a connection that another process made libcurl knows no address. */
-static enum address_class peer_class(const struct http_transfer *transfer, const char *peer)
-{
-	curl_socket_t fd = CURL_SOCKET_BAD;
-	struct sockaddr_storage address;
-	socklen_t len = sizeof(address);
-
-	if (!transfer->http->dialer_fd)
-		return address_classify_text(peer);
-	if (curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &fd) || fd < 0 ||
-	    getpeername(fd, (void *)&address, &len))
-		return ADDRESS_PUBLIC; /* it may lead to the fewest */
-	return address_classify((void *)&address);
-}
-
-/* Before a request: the same for a connection that was there already. */
+/*
+ * Before a request: the same for a connection that was there already. Of one that another process
+ * made libcurl knows no address.
+ */
 static int on_request(void *context, char *peer, char *local, int peer_port, int local_port)
 {
 	struct http_transfer *transfer = context;
+	enum address_class closest = address_classify_text(peer), widest = closest;
+	bool known = true;
 
 	(void)local;
 	(void)peer_port;
-	(void)local_port;
-	transfer->answer.peer = peer_class(transfer, peer);
+	if (transfer->http->dialer_fd)
+		known = http_dial_peer(transfer->http, local_port, &closest, &widest);
+	transfer->answer.peer = known ? widest : ADDRESS_PUBLIC; /* which may lead to the fewest */
 	if (transfer->request.led_by == ADDRESS_NEVER ||
-	    address_may_lead(transfer->request.led_by, transfer->answer.peer))
+	    (known && address_may_lead(transfer->request.led_by, closest)))
 		return CURL_PREREQFUNC_OK;
 	transfer->address_refused = true;
 	return CURL_PREREQFUNC_ABORT;

@@ -4,6 +4,7 @@
  * by libcurl for each connection, so that a process that may open no file has them.
  * The thread of the multi handle.
  */
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <string.h>
 #include <strings.h>
@@ -54,16 +55,43 @@ void http_trust_free_all(struct http_trust *first)
 	}
 }
 
-/* Where the system's are: libcurl was told when it was built. */
-static bool load_system(X509_STORE *store)
+static int count(X509_STORE *store)
+{
+	return sk_X509_OBJECT_num(X509_STORE_get0_objects(store));
+}
+
+/* At once: OpenSSL would open each when it needs it, which may be forbidden then. */
+static void load_directory(X509_STORE *store, const char *path)
+{
+	cleanup_closedir DIR *dir = opendir(path);
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		cleanup_free char *file = format_text("%s/%s", path, entry->d_name);
+
+		if (file && entry->d_name[0] != '.')
+			X509_STORE_load_file(store, file);
+	}
+	ERR_clear_error(); /* of files that hold none */
+}
+
+/* Where the system's are libcurl was told when it was built. */
+static void load_system(X509_STORE *store)
 {
 	const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
 
-	if (info->cainfo && X509_STORE_load_file(store, info->cainfo))
-		return true;
-	if (info->capath && X509_STORE_load_path(store, info->capath))
-		return true;
-	return X509_STORE_set_default_paths(store);
+	if (info->cainfo)
+		X509_STORE_load_file(store, info->cainfo);
+	if (!count(store))
+		X509_STORE_load_file(store, X509_get_default_cert_file());
+	if (!count(store) && info->capath)
+		load_directory(store, info->capath);
+	if (!count(store))
+		load_directory(store, X509_get_default_cert_dir());
+	if (!count(store))
+		log_warning("this system has no certificates to trust; TLS works only with a "
+			    "ca-file");
+	ERR_clear_error();
 }
 
 int http_trust_load(struct http_trust *trust, struct problem *problem)
@@ -75,10 +103,12 @@ int http_trust_load(struct http_trust *trust, struct problem *problem)
 	store = X509_STORE_new();
 	if (!store)
 		return -ENOMEM;
-	if (trust->ca_file ? !X509_STORE_load_file(store, trust->ca_file) : !load_system(store)) {
+	if (!trust->ca_file) {
+		load_system(store);
+	} else if (!X509_STORE_load_file(store, trust->ca_file)) {
 		X509_STORE_free(store);
 		return problem_set(problem, -EINVAL, "CA file %s: it holds no PEM certificates",
-				   trust->ca_file ? trust->ca_file : "of the system");
+				   trust->ca_file);
 	}
 	/* As libcurl does: an intermediate one may be trusted, too. */
 	X509_STORE_set_flags(store, X509_V_FLAG_TRUSTED_FIRST | X509_V_FLAG_PARTIAL_CHAIN);
@@ -135,19 +165,44 @@ int http_trust_setup(struct http_transfer *transfer)
 	return 0;
 }
 
+/* As trust_of() sees it: "host:443" is "host". */
+static int normalise(const char *host, char out[static HOST_MAX + 8])
+{
+	cleanup_free char *url = format_text("https://%s/", host);
+	struct origin origin;
+	int r = url ? origin_parse(url, &origin) : -ENOMEM;
+
+	if (!r)
+		origin_format(&origin, out);
+	return r;
+}
+
+/* Where its certificates cannot be read nobody is trusted, and not those that all others trust. */
+static int trust_nobody(struct http_trust *trust)
+{
+	trust->store = X509_STORE_new();
+	return trust->store ? 0 : -ENOMEM;
+}
+
 int http_set_trust(struct http *http, const char *host, const char *ca_file, bool insecure,
 		   struct problem *problem)
 {
 	struct http_trust *trust = NULL;
-	int r = http_trust_new(host, ca_file, insecure, &trust, problem);
+	char name[HOST_MAX + 8];
+	int r = normalise(host, name), loaded;
 
 	if (!r)
-		r = http_trust_load(trust, problem);
+		r = http_trust_new(name, NULL, insecure, &trust, problem);
+	if (!r && ca_file && !(trust->ca_file = strdup(ca_file)))
+		r = -ENOMEM;
+	loaded = r ? r : http_trust_load(trust, problem);
+	if (!r && loaded)
+		r = trust_nobody(trust);
 	if (r) {
 		http_trust_free_all(trust);
 		return r;
 	}
 	trust->next = http->trust->next;
 	http->trust->next = trust;
-	return 0;
+	return loaded;
 }

@@ -99,9 +99,10 @@ struct http_transfer {
 	uint64_t body_offset;
 	size_t header_bytes;
 	bool address_refused;
-	struct http_timer dial_timer; /* armed: a connection was asked for, or may be later */
-	uint32_t dial_id, dial_host;  /* dial_host: the same for those of one host */
-	int dialed_fd;		      /* owned: connected, and not yet libcurl's; -1 */
+	struct http_timer dial_timer;	 /* armed: a connection was asked for, or may be later */
+	uint32_t dial_id, dial_host;	 /* dial_host: the same for those of one host */
+	int dialed_fd;			 /* owned: connected, and not yet libcurl's; -1 */
+	enum address_class dialed_class; /* of where it leads */
 	unsigned int n_dials;
 	bool needs_dial;
 	void *resolved;

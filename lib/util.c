@@ -2,6 +2,12 @@
 /* Owns nothing: system calls wrapped so that callers see 0 or -errno. Any thread. */
 #include "lib/util.h"
 
+#include <sys/syscall.h>
+
+#ifndef SYS_close_range
+#define SYS_close_range 436 /* the same for all architectures */
+#endif
+
 #include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
@@ -272,4 +278,30 @@ char *format_text(const char *fmt, ...)
 	n = vasprintf(&text, fmt, ap);
 	va_end(ap);
 	return n < 0 ? NULL : text;
+}
+
+/* Linux before 5.9, or 5.11 for @at_exec, does not know the call. */
+static void close_each(unsigned int first, bool at_exec)
+{
+	cleanup_closedir DIR *dir = opendir("/proc/self/fd");
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		int fd = (int)strtol(entry->d_name, NULL, 10);
+
+		if (fd < (int)first || fd == dirfd(dir))
+			continue;
+		if (at_exec)
+			fcntl(fd, F_SETFD, FD_CLOEXEC);
+		else
+			close(fd);
+	}
+}
+
+void close_from(unsigned int first, bool at_exec)
+{
+	const unsigned int cloexec = 4; /* CLOSE_RANGE_CLOEXEC */
+
+	if (syscall(SYS_close_range, first, ~0U, at_exec ? cloexec : 0))
+		close_each(first, at_exec);
 }

@@ -145,5 +145,9 @@ static inline char *text_append(char *to, const char *end, const char *text)
 	return to + (end - to) - 1;
 }
 
+/** close_from() - all descriptors from @first on. @at_exec: not now, but when a program is started.
+ */
+void close_from(unsigned int first, bool at_exec);
+
 /** format_text() - asprintf that returns the string or NULL. The caller frees it. */
 char *format_text(const char *fmt, ...) printf_like(1, 2) must_check;

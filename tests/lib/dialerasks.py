@@ -223,6 +223,16 @@ def main():
     print("to a cloud's credentials:", dialer.ask("169.254.169.254", PRIVATE), dialer.ask("169.254.169.254", LOOPBACK))
     print("the named loopback one:", dialer.ask("127.0.0.1", NEVER))
     print("from there:", dialer.ask("127.0.0.1", LOOPBACK, port=OTHER_PORT))
+    print("to a cloud's credentials, from this host:",
+          [dialer.ask("169.254.169.254", led_by) for led_by in range(5)])
+    print("a named one, led there from outside:", dialer.ask("10.99.0.1", PUBLIC))
+    dialer.naming.settimeout(5)
+    print("it says where they led first:", sorted(dialer.naming.recv(100).decode() for _ in range(2)))
+    dialer.end()
+
+    # What another dialer learned.
+    dialer = Dialer(f"rebind.example:5000 {PUBLIC}", f"inner.example:5000 {PRIVATE}")
+    print("rebinding, with a new dialer:", dialer.ask("rebind.example", NEVER), dialer.ask("inner.example", NEVER))
     dialer.end()
 
     for what, message in (("nothing", b""), ("too short", b"x" * 10), ("too long", b"x" * 1000),

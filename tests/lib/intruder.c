@@ -83,7 +83,8 @@ static void look_at_descriptors(void)
 	struct stat st;
 
 	for (int fd = 3; fd < 1024; fd++) {
-		if (!fstat(fd, &st) && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
+		/* Not fstat(), which is another call in some versions of the C library. */
+		if (!syscall(SYS_fstat, fd, &st) && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
 			tell("have a file", "", 0);
 	}
 }
@@ -94,6 +95,7 @@ static void try_network(int connection)
 	struct sockaddr_in canary = { .sin_family = AF_INET,
 				      .sin_port = htons((uint16_t)canary_port) };
 
+	const struct linger linger = { 1, 1000 };
 	struct sockaddr_in peer = { 0 };
 	socklen_t len = sizeof(peer);
 
@@ -102,6 +104,8 @@ static void try_network(int connection)
 	tell("make a socket", "inet6", syscall(SYS_socket, AF_INET6, SOCK_DGRAM, 0));
 	tell("make a socket", "unix", syscall(SYS_socket, AF_UNIX, SOCK_STREAM, 0));
 	tell("make a socket", "netlink", syscall(SYS_socket, AF_NETLINK, SOCK_RAW, 0));
+	tell("make close() wait on", "its connection",
+	     syscall(SYS_setsockopt, connection, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)));
 	tell("listen on", "its connection", syscall(SYS_listen, connection, 1));
 	/* A connection of the host's own network, turned around. What counts is where it leads
 	 * then. */
@@ -163,6 +167,10 @@ static void try_processes(void)
 
 	tell("signal", "its parent", syscall(SYS_kill, getppid(), 0));
 	tell("signal", "all", syscall(SYS_kill, -1, 0));
+	tell("signal", "a thread of its parent", syscall(SYS_tgkill, getppid(), getppid(), 0));
+	tell("have", "another told by a signal", syscall(SYS_fcntl, 3, F_SETOWN, getppid()));
+	tell("choose", "the signal", syscall(SYS_fcntl, 3, F_SETSIG, SIGKILL));
+	tell("ask for", "signals", syscall(SYS_fcntl, 3, F_SETFL, O_ASYNC));
 	tell("make a process", "", syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL));
 	code = mmap(NULL, 4096, PROT_EXEC | PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	tell("map code", "", code == MAP_FAILED ? -1 : 0);

@@ -116,6 +116,43 @@ static long signal_parent(void)
 	return kill(getppid(), 0);
 }
 
+static long signal_thread(void)
+{
+	return syscall(SYS_tgkill, getppid(), getppid(), 0);
+}
+
+static long signal_itself(void)
+{
+	return syscall(SYS_tgkill, getpid(), getpid(), 0);
+}
+
+static long be_told(void)
+{
+	return fcntl(pair[0], F_SETOWN, getppid());
+}
+
+static long ask_for_signals(void)
+{
+	return fcntl(pair[0], F_SETFL, O_ASYNC | O_NONBLOCK);
+}
+
+static long set_nonblocking(void)
+{
+	int on = 1;
+
+	return fcntl(pair[0], F_SETFL, O_NONBLOCK) ||
+			       setsockopt(pair[0], SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on))
+		       ? -1
+		       : 0;
+}
+
+static long linger(void)
+{
+	const struct linger how = { 1, 1000 };
+
+	return setsockopt(pair[0], SOL_SOCKET, SO_LINGER, &how, sizeof(how));
+}
+
 static long make_process(void)
 {
 	return fork();
@@ -175,6 +212,8 @@ static void the_work_is_allowed(void **state)
 	(void)state;
 	assert_int_equal(in_worker(move_bytes), ALLOWED);
 	assert_int_equal(in_worker(use_memory), ALLOWED);
+	assert_int_equal(in_worker(signal_itself), ALLOWED);
+	assert_int_equal(in_worker(set_nonblocking), ALLOWED);
 }
 
 static void what_libraries_try_is_refused(void **state)
@@ -195,6 +234,10 @@ static void the_rest_is_unknown(void **state)
 	assert_int_equal(in_worker(make_code), ENOSYS);
 	assert_int_equal(in_worker(send_to_address), ENOSYS);
 	assert_int_equal(in_worker(send_and_open), ENOSYS);
+	assert_int_equal(in_worker(signal_thread), ENOSYS);
+	assert_int_equal(in_worker(be_told), ENOSYS);
+	assert_int_equal(in_worker(ask_for_signals), ENOSYS);
+	assert_int_equal(in_worker(linger), ENOSYS);
 }
 
 static long (*const deadly[])(void) = { execute,      trace,	 mount_something, leave_namespace,

@@ -24,7 +24,7 @@ enum { DIALS_MAX = 4 /* of one transfer: a kept connection may turn out to be de
 /* The socket's own port; 0: it cannot be told. */
 static uint16_t port_of(int fd)
 {
-	struct sockaddr_storage address;
+	struct sockaddr_storage address = { .ss_family = AF_UNSPEC };
 	socklen_t len = sizeof(address);
 
 	if (getsockname(fd, (void *)&address, &len))

@@ -51,19 +51,49 @@ static int take_lock(const struct options *options, int *out, struct problem *pr
 	return 0;
 }
 
-static int recover(struct supervisor *sv, struct problem *problem)
+static int recover(struct supervisor *sv, enum cache_state state)
 {
-	int n;
+	int n = cache_recover(sv->cache, state, &sv->usage);
 
-	if (cache_needs_recovery(sv->cache))
-		log_info("cache %s: checking files that were not yet durable", sv->options.cache);
-	n = cache_recover(sv->cache, &sv->usage);
-	if (n < 0)
-		return problem_set(problem, n, "cache %s: %s", sv->options.cache, strerror(-n));
 	if (n > 0)
 		log_warning("cache: %d damaged files were removed; they will be fetched again", n);
-	n = cache_seal(sv->cache);
-	return n < 0 ? problem_set(problem, n, "cache %s: %s", sv->options.cache, strerror(-n)) : 0;
+	if (n >= 0)
+		n = cache_seal(sv->cache);
+	return n < 0 ? n : 0;
+}
+
+/* In the same boot what is there is right, whoever was killed: it is made durable beside the rest.
+ */
+static void recover_run(struct offload_job *job)
+{
+	struct supervisor *sv = container_of(job, struct supervisor, recover_job);
+	int r = recover(sv, CACHE_SAME_BOOT);
+
+	if (r && r != -ECANCELED)
+		log_error("cache %s: %s", sv->options.cache, strerror(-r));
+	sv->recovered = !r;
+}
+
+static void recover_done(struct offload_job *job)
+{
+	(void)job;
+}
+
+/* After another boot nothing is served before it was looked at. */
+static int take_cache(struct supervisor *sv, struct problem *problem)
+{
+	int r = cache_open(sv->options.cache, &sv->cache, problem);
+
+	if (r)
+		return r;
+	sv->cache_state = cache_take(sv->cache);
+	sv->recovered = sv->cache_state == CACHE_SEALED;
+	if (sv->cache_state != CACHE_OTHER_BOOT)
+		return 0;
+	log_info("cache %s: checking files that were not yet durable", sv->options.cache);
+	r = recover(sv, CACHE_OTHER_BOOT);
+	sv->recovered = !r;
+	return r ? problem_set(problem, r, "cache %s: %s", sv->options.cache, strerror(-r)) : 0;
 }
 
 static int set_up_space(struct supervisor *sv, struct problem *problem)
@@ -90,14 +120,16 @@ static int set_up_space(struct supervisor *sv, struct problem *problem)
 
 static int set_up(struct supervisor *sv, struct problem *problem)
 {
-	int r = cache_open(sv->options.cache, &sv->cache, problem);
+	int r = take_cache(sv, problem);
 
-	if (!r)
-		r = recover(sv, problem);
 	if (r)
 		return r;
 	sv->base = event_base_new();
 	r = sv->base ? offload_new(sv->base, OFFLOAD_THREADS, &sv->offload) : -ENOMEM;
+	if (!r && sv->cache_state == CACHE_SAME_BOOT) {
+		sv->recover_job = (struct offload_job){ .run = recover_run, .done = recover_done };
+		offload_submit(sv->offload, &sv->recover_job);
+	}
 	if (!r)
 		r = workerlink_new(sv->base, &sv->options, sv->network_fd, &sv->link);
 	if (!r)
@@ -136,7 +168,7 @@ static void tear_down(struct supervisor *sv)
 	space_free(sv->space);
 	pins_close(sv->pins);
 	workerlink_free(sv->link);
-	if (sv->cache && cache_seal(sv->cache) < 0)
+	if (sv->cache && (cache_seal(sv->cache) < 0 || (sv->recovered && cache_leave(sv->cache))))
 		log_error("cache: making files durable failed");
 	cache_close(sv->cache);
 	if (sv->base)
@@ -163,6 +195,7 @@ static int run(struct supervisor *sv, struct problem *problem)
 			r = problem_set(problem, -EIO, "the event loop failed");
 	}
 	space_stop(sv->space);
+	cache_hurry(sv->cache);
 	controlserver_free(server);
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
 		if (events[i])

@@ -17,7 +17,10 @@ struct supervisor {
 	struct options options;
 	struct event_base *base;
 	struct cache *cache;
-	struct cache_usage usage; /* at start; what was fetched since is in the totals */
+	enum cache_state cache_state;
+	struct cache_usage usage; /* at start, where it was looked at before anything else */
+	struct offload_job recover_job;
+	bool recovered; /* what is in the cache is durable, or known not to be */
 	struct offload *offload;
 	int network_fd; /* owned: of the host's network; -1: this process is there itself */
 	struct workerlink *link;

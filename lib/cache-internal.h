@@ -17,6 +17,7 @@ struct cache {
 	pthread_mutex_t lock;
 	struct digest *unsealed; /* owned, under lock */
 	size_t n_unsealed, max_unsealed;
+	atomic_bool hurry; /* see cache_hurry() */
 };
 
 /** cache_remember_unsealed() - @digest is to be made durable by the next cache_seal(). */

@@ -15,6 +15,8 @@
 
 #include "lib/log.h"
 
+enum { SEAL_BATCH = 500 };
+
 int cache_remember_unsealed(struct cache *cache, const struct digest *digest)
 {
 	int r = 0;
@@ -76,17 +78,36 @@ static int sync_blob(struct cache *cache, const struct digest *digest)
 	return 0;
 }
 
-int cache_seal(struct cache *cache)
+void cache_hurry(struct cache *cache)
 {
-	cleanup_free struct digest *batch = NULL;
-	int first = 0, n_sealed = 0, r;
+	cache->hurry = true;
+}
+
+/* The last ones, at most SEAL_BATCH. Return: how many; *@out is allocated. */
+static int take_unsealed(struct cache *cache, struct digest **out)
+{
 	size_t n;
 
+	*out = malloc(SEAL_BATCH * sizeof(**out));
+	if (!*out)
+		return -ENOMEM;
 	pthread_mutex_lock(&cache->lock);
-	batch = steal_ptr(cache->unsealed);
-	n = cache->n_unsealed;
-	cache->n_unsealed = cache->max_unsealed = 0;
+	n = cache->n_unsealed < SEAL_BATCH ? cache->n_unsealed : SEAL_BATCH;
+	cache->n_unsealed -= n;
+	if (n)
+		memcpy(*out, cache->unsealed + cache->n_unsealed, n * sizeof(**out));
+	if (!cache->n_unsealed) {
+		free(steal_ptr(cache->unsealed));
+		cache->max_unsealed = 0;
+	}
 	pthread_mutex_unlock(&cache->lock);
+	return (int)n;
+}
+
+/* Return: 0 or negative errno of the first failure; *@n_sealed counts on. */
+static int seal_batch(struct cache *cache, const struct digest *batch, size_t n, int *n_sealed)
+{
+	int first = 0, r;
 
 	for (size_t i = 0; i < n; i++) {
 		r = sync_blob(cache, &batch[i]);
@@ -113,9 +134,22 @@ int cache_seal(struct cache *cache)
 		} else if (r && !first) {
 			first = r;
 		}
-		n_sealed += r == 0;
+		*n_sealed += r == 0;
 	}
-	return first ? first : n_sealed;
+	return first;
+}
+
+int cache_seal(struct cache *cache)
+{
+	int n_sealed = 0, r = 0, n;
+
+	do {
+		cleanup_free struct digest *batch = NULL;
+
+		n = take_unsealed(cache, &batch);
+		r = n < 0 ? n : seal_batch(cache, batch, (size_t)n, &n_sealed);
+	} while (!r && n == SEAL_BATCH && !cache->hurry);
+	return r ? r : n_sealed;
 }
 
 int cache_remove(struct cache *cache, const struct digest *digest)
@@ -150,7 +184,16 @@ static int read_boot_id(char *out, size_t size)
 	return 0;
 }
 
-bool cache_needs_recovery(const struct cache *cache)
+static int write_boot_id(struct cache *cache)
+{
+	char boot_id[64];
+	int r = read_boot_id(boot_id, sizeof(boot_id));
+
+	return r ? r
+		 : write_file_durably_at(cache->root_fd, "boot-id", boot_id, strlen(boot_id), 0644);
+}
+
+static bool is_other_boot(const struct cache *cache)
 {
 	cleanup_free char *last = NULL;
 	char now[64];
@@ -159,6 +202,28 @@ bool cache_needs_recovery(const struct cache *cache)
 	return read_boot_id(now, sizeof(now)) ||
 	       read_file_at(cache->root_fd, "boot-id", sizeof(now), &last, &len) ||
 	       strcmp(now, last) != 0;
+}
+
+/* The marker goes before the first file comes, and for good. */
+enum cache_state cache_take(struct cache *cache)
+{
+	bool sealed = !unlinkat(cache->root_fd, "sealed", 0), other = is_other_boot(cache);
+
+	if (sealed && fsync(cache->root_fd))
+		sealed = false;
+	if (sealed && (!other || !write_boot_id(cache)))
+		return CACHE_SEALED;
+	return other ? CACHE_OTHER_BOOT : CACHE_SAME_BOOT;
+}
+
+int cache_leave(struct cache *cache)
+{
+	bool unsealed;
+
+	pthread_mutex_lock(&cache->lock);
+	unsealed = cache->n_unsealed > 0;
+	pthread_mutex_unlock(&cache->lock);
+	return unsealed ? 0 : write_file_durably_at(cache->root_fd, "sealed", "", 0, 0644);
 }
 
 /* What cannot be looked at must not keep everything else from being served. Return: 1. */
@@ -181,6 +246,8 @@ static int recover_blob(struct cache *cache, const char *name, bool rehash,
 	if (digest_parse_hex(DIGEST_SHA256, name, strlen(name), &digest))
 		return 0;
 	fd = cache_open_blob(cache, &digest);
+	if (fd == -ENOENT) /* evicted meanwhile */
+		return 0;
 	if (fd < 0)
 		return set_aside(cache, name, fd);
 	r = fstat(fd, &st) ? -errno : S_ISREG(st.st_mode) ? cache_is_sealed(fd) : -EINVAL;
@@ -225,27 +292,23 @@ static int sweep_temp(struct cache *cache)
 	return 0;
 }
 
-int cache_recover(struct cache *cache, struct cache_usage *usage)
+int cache_recover(struct cache *cache, enum cache_state state, struct cache_usage *usage)
 {
-	bool rehash = cache_needs_recovery(cache);
+	bool rehash = state == CACHE_OTHER_BOOT;
 	cleanup_closedir DIR *dir = NULL;
 	struct dirent *entry;
 	int n_removed = 0, r;
-	char boot_id[64];
 
 	*usage = (struct cache_usage){ .files = 0 };
 	r = sweep_temp(cache);
 	if (!r)
 		r = open_dir_at(cache->blobs_fd, ".", &dir);
 	while (r >= 0 && (entry = readdir(dir))) {
-		r = recover_blob(cache, entry->d_name, rehash, usage);
+		r = cache->hurry ? -ECANCELED : recover_blob(cache, entry->d_name, rehash, usage);
 		if (r > 0)
 			n_removed++;
 	}
-	if (r >= 0)
-		r = read_boot_id(boot_id, sizeof(boot_id));
-	if (!r && rehash)
-		r = write_file_durably_at(cache->root_fd, "boot-id", boot_id, strlen(boot_id),
-					  0644);
+	if (r >= 0 && rehash)
+		r = write_boot_id(cache);
 	return r < 0 ? r : n_removed;
 }

@@ -72,6 +72,12 @@ void cache_abort(struct cache_writer *writer);
  */
 int cache_seal(struct cache *cache) must_check;
 
+/**
+ * cache_hurry() - who uses it ends: cache_seal() leaves what takes long for the next time, and
+ * cache_recover() ends with -ECANCELED. Any thread.
+ */
+void cache_hurry(struct cache *cache);
+
 /** cache_is_sealed() - has the file the immutable flag? Return: 1, 0 or negative errno. */
 int cache_is_sealed(int fd) must_check;
 
@@ -82,15 +88,31 @@ struct cache_usage {
 	uint64_t files, bytes;
 };
 
+enum cache_state {
+	CACHE_SEALED,	  /* closed in order: every file is durable */
+	CACHE_SAME_BOOT,  /* who used it was killed: what is there is right, and may not be durable
+			   */
+	CACHE_OTHER_BOOT, /* or the host went down: what is not durable may be wrong (or it is new)
+			   */
+};
+
 /**
- * cache_recover() - look at every file once, after a start.
+ * cache_take() - how was it left? From now on it counts as left by somebody who was killed, until
+ * cache_leave().
+ */
+enum cache_state cache_take(struct cache *cache);
+
+/** cache_leave() - where nothing is left to seal, the next cache_take() is CACHE_SEALED. 0 or
+ * -errno. */
+int cache_leave(struct cache *cache) must_check;
+
+/**
+ * cache_recover() - look at every file once, after a start, unless the state is CACHE_SEALED.
  * What has no +i was not yet durable when its writer stopped. After another boot its bytes
  * are hashed again, and a file that is wrong is removed; in the same boot it is only queued
- * for cache_seal(). Leftovers in ROOT/tmp are removed. Blocks.
+ * for cache_seal(), and files may come and go meanwhile. Leftovers in ROOT/tmp are removed. Blocks.
  * @usage: what is there afterwards.
  * Return: files removed, or negative errno.
  */
-int cache_recover(struct cache *cache, struct cache_usage *usage) must_check;
-
-/** cache_needs_recovery() - was the cache last used in another boot (or never)? */
-bool cache_needs_recovery(const struct cache *cache);
+int cache_recover(struct cache *cache, enum cache_state state,
+		  struct cache_usage *usage) must_check;

@@ -10,6 +10,7 @@ unit_tests = \
 	%D%/test-compress \
 	%D%/test-config \
 	%D%/test-control \
+	%D%/test-dial \
 	%D%/test-follower \
 	%D%/test-fuse-node \
 	%D%/test-fetch \
@@ -71,6 +72,10 @@ UNIT_LIBS = $(LIBINTINODE_LIBS) $(CMOCKA_LIBS)
 %C%_test_config_SOURCES = %D%/test-config.c
 %C%_test_config_CFLAGS = $(UNIT_CFLAGS)
 %C%_test_config_LDADD = $(UNIT_LIBS)
+
+%C%_test_dial_SOURCES = %D%/test-dial.c
+%C%_test_dial_CFLAGS = $(UNIT_CFLAGS)
+%C%_test_dial_LDADD = $(UNIT_LIBS)
 
 %C%_test_control_SOURCES = %D%/test-control.c
 %C%_test_control_CFLAGS = $(UNIT_CFLAGS)

@@ -92,6 +92,7 @@ static json_t *cache_json(const struct supervisor *sv, const struct fetch_totals
 	if (!cache)
 		return NULL;
 	json_object_set_new(cache, "path", json_string(sv->options.cache));
+	json_object_set_new(cache, "scrub", scrub_describe(sv->scrub));
 	if (json_is_true(json_object_get(cache, "walking"))) {
 		json_object_set_new(cache, "files", json_integer((json_int_t)files));
 		json_object_set_new(cache, "bytes", json_integer((json_int_t)bytes));

@@ -17,6 +17,7 @@ noinst_LIBRARIES += %D%/libfetchd.a
 	%D%/keep.c %D%/keep.h %D%/keep-internal.h \
 	%D%/keep-holder.c \
 	%D%/keep-serve.c %D%/keep-serve.h \
+	%D%/metricsserver.c %D%/metricsserver.h \
 	%D%/miss.c %D%/miss.h %D%/miss-internal.h \
 	%D%/miss-session.c \
 	%D%/mounts.c %D%/mounts.h %D%/mounts-internal.h \
@@ -28,6 +29,7 @@ noinst_LIBRARIES += %D%/libfetchd.a
 	%D%/pins.c %D%/pins.h \
 	%D%/policy.c %D%/policy.h \
 	%D%/sandbox.c %D%/sandbox.h \
+	%D%/scrub.c %D%/scrub.h \
 	%D%/source.c %D%/source.h \
 	%D%/space.c %D%/space.h %D%/space-internal.h \
 	%D%/space-evict.c \

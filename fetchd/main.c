@@ -11,6 +11,7 @@
 
 #include "fetchd/controlserver.h"
 #include "fetchd/dialer.h"
+#include "fetchd/metricsserver.h"
 #include "fetchd/sandbox.h"
 #include "fetchd/supervisor.h"
 #include "lib/cache.h"
@@ -115,6 +116,17 @@ static int set_up_space(struct supervisor *sv, struct problem *problem)
 	}
 	if (!r)
 		fetch_table_use_space(sv->fetches, sv->space);
+	if (!r && sv->options.scrub_s) {
+		const struct scrub_options options = {
+			.cache = sv->cache,
+			.space = sv->space,
+			.state = sv->options.state,
+			.interval_s = sv->options.scrub_s,
+			.rate = sv->options.scrub_rate,
+		};
+
+		r = scrub_new(&options, &sv->scrub);
+	}
 	return r;
 }
 
@@ -163,6 +175,7 @@ static void tear_down(struct supervisor *sv)
 {
 	mounts_close(sv->mounts);
 	keeper_close(sv->keeper);
+	scrub_free(sv->scrub);
 	offload_free(sv->offload);
 	fetch_table_free(sv->fetches);
 	space_free(sv->space);
@@ -180,12 +193,15 @@ static int run(struct supervisor *sv, struct problem *problem)
 	static const int signals[] = { SIGTERM, SIGINT };
 	struct event *events[ARRAY_SIZE(signals)] = { NULL };
 	struct controlserver *server = NULL;
+	struct metricsserver *metrics = NULL;
 	int r = 0;
 
 	for (size_t i = 0; !r && i < ARRAY_SIZE(signals); i++) {
 		events[i] = evsignal_new(sv->base, signals[i], on_signal, sv);
 		r = events[i] && !event_add(events[i], NULL) ? 0 : -ENOMEM;
 	}
+	if (!r)
+		r = metricsserver_new(sv, &metrics, problem);
 	if (!r)
 		r = controlserver_new(sv, &server, problem);
 	if (!r) {
@@ -197,6 +213,7 @@ static int run(struct supervisor *sv, struct problem *problem)
 	space_stop(sv->space);
 	cache_hurry(sv->cache);
 	controlserver_free(server);
+	metricsserver_free(metrics);
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
 		if (events[i])
 			event_free(events[i]);

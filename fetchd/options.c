@@ -69,6 +69,10 @@ static const struct config_option table[] = {
 	  "how much the cache may hold" },
 	{ "fetchd", "cache-free", CONFIG_SIZE, AT(cache_free), 0, UINT64_MAX, NULL,
 	  "what stays free of its file system, at most a twentieth" },
+	{ "fetchd", "scrub", CONFIG_NUMBER, AT(scrub_s), 0, 365 * 86400, NULL,
+	  "seconds between checks of all files of the cache; 0: never" },
+	{ "fetchd", "scrub-rate", CONFIG_SIZE, AT(scrub_rate), 64 << 10, UINT64_MAX, NULL,
+	  "bytes a second that such a check reads" },
 	{ "fetchd", "sandbox", CONFIG_CALL, 0, 0, 0, set_sandbox,
 	  "of the processes that meet the network: on, log or off" },
 	{ "registry *", "allow", CONFIG_CALL, 0, 0, 0, options_set_registry,
@@ -216,6 +220,8 @@ int options_parse(int argc, char **argv, struct options *out, struct problem *pr
 				   .fetches_max = 64,
 				   .cache_size = UINT64_MAX,
 				   .cache_free = DEFAULT_FREE,
+				   .scrub_s = 7 * 86400,
+				   .scrub_rate = 20 << 20,
 				   .log_level = LOG_LEVEL_INFO };
 	int r;
 

@@ -37,6 +37,8 @@ struct options {
 	uint64_t deadline_s;	   /* a caller waits no longer for a miss */
 	uint64_t fetches_max;	   /* at one time; more wait */
 	uint64_t cache_size;	   /* bytes of the cache; UINT64_MAX: as many as there are */
+	uint64_t scrub_s;	   /* seconds between looks at all files of the cache; 0: never */
+	uint64_t scrub_rate;	   /* bytes a second of these */
 	uint64_t cache_free;	   /* of its file system that stay free, at most a twentieth */
 	enum log_level log_level;
 	enum sandbox_mode sandbox; /* of the processes that meet the network */

@@ -36,7 +36,7 @@ struct cachestat_result {
 	uint64_t cache, dirty, writeback, evicted, recently_evicted;
 };
 
-bool space_is_resident(struct space *space, int fd)
+bool space_is_in_memory(struct space *space, int fd)
 {
 	struct cachestat_range range = { 0, 0 };
 	struct cachestat_result result;
@@ -111,7 +111,7 @@ static int evict(struct space *space, const char *name, double limit, const stru
 		round->spared_young = true;
 		return 0;
 	}
-	if (pass->spare_resident && space_is_resident(space, fd)) {
+	if (pass->spare_resident && space_is_in_memory(space, fd)) {
 		policy_use(space->policy, key, 1);
 		return 0;
 	}
@@ -186,16 +186,22 @@ struct discard {
 	void *context;
 };
 
+int space_discard_now(struct space *space, const struct digest *digest)
+{
+	int r = cache_remove(space->options.cache, digest);
+
+	if (r)
+		return r;
+	policy_remove(space->policy, policy_key(digest), false);
+	overlays_forget(space->options.run);
+	return 0;
+}
+
 static void discard_run(struct offload_job *job)
 {
 	struct discard *discard = container_of(job, struct discard, job);
-	struct space *space = discard->space;
 
-	discard->error = cache_remove(space->options.cache, &discard->digest);
-	if (discard->error)
-		return;
-	policy_remove(space->policy, policy_key(&discard->digest), false);
-	overlays_forget(space->options.run);
+	discard->error = space_discard_now(discard->space, &discard->digest);
 }
 
 static void discard_done(struct offload_job *job)

@@ -47,8 +47,5 @@ struct space {
 /** space_parse_name() - of a file of the cache. Return: is it one? */
 bool space_parse_name(const char *name, struct digest *digest);
 
-/** space_is_resident() - has the kernel pages of it? false where it does not tell. */
-bool space_is_resident(struct space *space, int fd);
-
 /** space_round_run() - of space->round.job. Offload thread. */
 void space_round_run(struct offload_job *job);

@@ -47,7 +47,7 @@ static int look_at(struct space *space, const char *name, bool first)
 	if (first || r)
 		return r;
 	fd = cache_open_blob(space->options.cache, &digest);
-	if (fd >= 0 && space_is_resident(space, fd))
+	if (fd >= 0 && space_is_in_memory(space, fd))
 		policy_use(space->policy, key, 1);
 	return 0;
 }

@@ -77,6 +77,13 @@ int space_shrink(struct space *space, uint64_t bytes,
 int space_discard(struct space *space, const struct digest *digest,
 		  void (*done)(void *context, int error), void *context) must_check;
 
+/** space_discard_now() - the same, from any thread. Blocks. */
+int space_discard_now(struct space *space, const struct digest *digest) must_check;
+
+/** space_is_in_memory() - has the kernel pages of a file? false where it does not tell. Any thread.
+ */
+bool space_is_in_memory(struct space *space, int fd);
+
 /**
  * space_describe() - for status: {"files", "bytes", "max_bytes", "free_bytes", "min_free_bytes",
  * "evicted_files", "evicted_bytes", "walking": bool}. "max_bytes" is null where there is no

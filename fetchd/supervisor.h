@@ -10,6 +10,7 @@
 #include "fetchd/offload.h"
 #include "fetchd/options.h"
 #include "fetchd/pins.h"
+#include "fetchd/scrub.h"
 #include "fetchd/space.h"
 #include "fetchd/workerlink.h"
 
@@ -27,6 +28,7 @@ struct supervisor {
 	struct fetch_table *fetches;
 	struct pins *pins;
 	struct space *space;
+	struct scrub *scrub; /* NULL: nobody looks for rot */
 	struct keeper *keeper;
 	struct mounts *mounts;
 	int64_t started_ms;

@@ -31,8 +31,9 @@
  * {"op":"status"}
  *     answers {"ok":true,"version","pid","worker_pid","uptime_ms","cache":{"path","files",
  *     "bytes" in whole blocks,"max_bytes" or null,"free_bytes","min_free_bytes","evicted_files",
- *     "evicted_bytes","walking":bool: not all was counted
- * yet},"fetched":{"files","bytes","wire_bytes","errors"},"waiting":[{"digest",
+ *     "evicted_bytes","walking":bool: not all was
+ *     counted yet,"scrub":{"files","bad"} or
+ * null},"fetched":{"files","bytes","wire_bytes","errors"},"waiting":[{"digest",
  *     "size","waiters","since_ms","source","problem"}],"mounts":[…],"failing":[{"host",
  *     "failures","open_ms"}],"suspects":[{"digest","deaths","quarantine_ms"}],
  *     "suspect_worker_pid","state":"DIR","run":"DIR"}. Pids are null where there is no process.

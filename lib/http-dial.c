@@ -24,14 +24,18 @@ enum { DIALS_MAX = 4 /* of one transfer: a kept connection may turn out to be de
 /* The socket's own port; 0: it cannot be told. */
 static uint16_t port_of(int fd)
 {
-	struct sockaddr_storage address = { .ss_family = AF_UNSPEC };
+	union {
+		struct sockaddr any;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+	} address;
 	socklen_t len = sizeof(address);
 
-	if (getsockname(fd, (void *)&address, &len))
+	memset(&address, 0, sizeof(address));
+	if (getsockname(fd, &address.any, &len))
 		return 0;
-	return ntohs(address.ss_family == AF_INET6
-			     ? ((struct sockaddr_in6 *)(void *)&address)->sin6_port
-			     : ((struct sockaddr_in *)(void *)&address)->sin_port);
+	return ntohs(address.any.sa_family == AF_INET6 ? address.in6.sin6_port
+						       : address.in.sin_port);
 }
 
 /* Where there is no room for it, it leads nowhere that matters: see http_dial_peer(). */

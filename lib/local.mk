@@ -4,6 +4,7 @@ noinst_LIBRARIES += %D%/libintinode.a
 %C%_libintinode_a_SOURCES = \
 	%D%/address.c %D%/address.h \
 	%D%/auth.c %D%/auth.h \
+	%D%/background.c %D%/background.h \
 	%D%/cache.c %D%/cache.h %D%/cache-internal.h \
 	%D%/cache-seal.c \
 	%D%/challenge.c %D%/challenge.h \

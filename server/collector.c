@@ -8,8 +8,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "lib/background.h"
 #include "lib/log.h"
-#include "server/background.h"
 #include "server/quota.h"
 
 enum { NICE = 10, STEP_MIN_S = 2 /* both clocks are read in whole seconds */ };

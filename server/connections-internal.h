@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "server/background.h"
+#include "lib/background.h"
 #include "server/connections.h"
 
 enum {

@@ -8,7 +8,6 @@ noinst_LIBRARIES += %D%/libserver.a
 	%D%/admin_run.c %D%/admin_run.h \
 	%D%/access.c %D%/access.h \
 	%D%/authorize.c %D%/authorize.h \
-	%D%/background.c %D%/background.h \
 	%D%/blob.c \
 	%D%/blob_upload.c \
 	%D%/collector.c %D%/collector.h \

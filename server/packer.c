@@ -10,8 +10,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "lib/background.h"
 #include "lib/log.h"
-#include "server/background.h"
 
 enum { NICE = 10, RETRY_S = 600 };
 

@@ -7,8 +7,8 @@
 
 #include <string.h>
 
+#include "lib/background.h"
 #include "lib/log.h"
-#include "server/background.h"
 #include "server/index_rebuild.h"
 
 enum { LOOK_S = 1, WAIT_MAX_S = 30 };

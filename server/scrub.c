@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "lib/background.h"
 #include "lib/log.h"
-#include "server/background.h"
 #include "server/fsck.h"
 
 enum {

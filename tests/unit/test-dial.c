@@ -175,6 +175,8 @@ static void answer_some(int *connections, unsigned int *n)
 {
 	static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 	struct dial_request request;
+	struct sockaddr_in from;
+	socklen_t len = sizeof(from);
 	char bytes[4096];
 	int fd;
 
@@ -185,7 +187,7 @@ static void answer_some(int *connections, unsigned int *n)
 		assert_int_equal(dial_send(theirs, &dialed, fd), 0);
 		close(fd);
 	}
-	while ((fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
+	while ((fd = accept4(listen_fd, (void *)&from, &len, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
 		connections[(*n)++] = fd;
 	for (unsigned int i = 0; i < *n; i++) {
 		if (recv(connections[i], bytes, sizeof(bytes), 0) > 0)

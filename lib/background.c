@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Owns how threads of the background start, wait and end. */
-#include "server/background.h"
+#include "lib/background.h"
 
 #include <time.h>
 

@@ -270,21 +270,29 @@ static const struct {
 	{ "gc", false, command_gc },  { "verify", false, command_check },
 };
 
-static int run_action(const char *name, char **operands, struct problem *problem)
+/* Return: its index, or -EINVAL with @problem. */
+static int find_action(const char *name, bool has_operands, struct problem *problem)
 {
-	struct host host;
 	size_t i = 0;
-	int r;
 
 	while (i < ARRAY_SIZE(actions) && strcmp(actions[i].name, name) != 0)
 		i++;
 	if (i == ARRAY_SIZE(actions))
 		return problem_set(problem, -EINVAL,
-				   "cache '%s': it is ls, pins, pin, unpin, gc or verify", name);
-	if (actions[i].takes_operands != (*operands != NULL))
+				   "cache: '%s' is not ls, pins, pin, unpin, gc or verify; try "
+				   "'intinode cache --help'",
+				   name);
+	if (actions[i].takes_operands != has_operands)
 		return problem_set(problem, -EINVAL, "cache %s takes %s", name,
-				   *operands ? "no name" : "at least one name");
-	r = host_open(options.socket, &host, problem);
+				   has_operands ? "no name" : "at least one name");
+	return (int)i;
+}
+
+static int run_action(int i, char **operands, struct problem *problem)
+{
+	struct host host;
+	int r = host_open(options.socket, &host, problem);
+
 	if (r)
 		return r;
 	r = actions[i].run(&host, operands, problem);
@@ -296,10 +304,15 @@ int command_cache(const struct command *command, int argc, char **argv)
 {
 	struct problem problem = { "" };
 	char **operands;
-	int n, r = options_parse(command, rows, argc, argv, 1, argc, &operands, &n);
+	int n, action, r = options_parse(command, rows, argc, argv, 1, argc, &operands, &n);
 
 	if (r >= 0)
 		return r;
-	r = run_action(operands[0], operands + 1, &problem);
+	action = find_action(operands[0], n > 1, &problem);
+	if (action < 0) {
+		log_error("%s", problem_text(&problem, action));
+		return EXIT_USAGE;
+	}
+	r = run_action(action, operands + 1, &problem);
 	return r < 0 ? options_fail(r, &problem) : r ? EXIT_FAILED : EXIT_OK;
 }

@@ -145,7 +145,9 @@ static int bucket_for(struct options *options, const char *name, struct bucket *
 	struct bucket *bucket;
 
 	if (!bucket_is_valid(name))
-		return problem_set(problem, -EINVAL, "'%s' is not the name of a bucket", name);
+		return problem_set(
+			problem, -EINVAL,
+			"'%s' is not the name of a bucket: 3 to 63 of a-z, 0-9, '.' and '-'", name);
 	for (size_t i = 0; i < options->n_buckets; i++) {
 		if (!strcmp(options->buckets[i].name, name)) {
 			*out = &options->buckets[i];

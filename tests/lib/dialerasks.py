@@ -38,7 +38,7 @@ for address in [OUTSIDE] + INSIDE:
 
 # ---- who listens: outside, and everywhere inside, where nobody may come ----
 
-came, lock = [], threading.Lock()
+came, own, lock = [], [], threading.Lock()
 
 
 def listen():
@@ -53,16 +53,23 @@ def listen():
             left.register(s, selectors.EVENT_READ)
     while True:
         for key, _ in left.select():
-            connection = key.fileobj.accept()[0]
+            connection, peer = key.fileobj.accept()
             with lock:
-                came.append(connection.getsockname()[0])
+                came.append((connection.getsockname()[0], peer[1]))
             connection.close()
 
 
 def came_inside():
-    time.sleep(0.2)
+    """Addresses inside that somebody came to. Who waits at a socket is accepted in order: so when
+    one of ours was, all before it were."""
+    for address in "127.0.0.1", "::1":
+        for port in PORT, OTHER_PORT:
+            s = socket.create_connection((address, port))
+            own.append((address, s.getsockname()[1]))
+            s.recv(1)
+            s.close()
     with lock:
-        return [a for a in came if a != OUTSIDE]
+        return [row[0] for row in came if row[0] != OUTSIDE and row not in own]
 
 
 # ---- the name server ----

@@ -127,8 +127,12 @@ int fetch_enter_source(struct fetch *fetch) must_check;
 void fetch_enqueue(struct fetch *fetch);
 void fetch_dequeue(struct fetch *fetch);
 
-/** fetch_to_foreground() - a program waits for it now. */
+/**
+ * fetch_to_foreground() - a program waits for it now: it does not sleep as long as one in the
+ * background may. fetch_to_background() - unless a program still waits.
+ */
 void fetch_to_foreground(struct fetch *fetch);
+void fetch_to_background(struct fetch *fetch);
 
 /**
  * fetch_start_queued() - begin as many as may run. One that fails at once comes back here: then

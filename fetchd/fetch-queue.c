@@ -206,20 +206,43 @@ int fetch_enter_source(struct fetch *fetch)
 	return 0;
 }
 
-void fetch_to_foreground(struct fetch *fetch)
+static void set_background(struct fetch *fetch, bool background)
 {
+	unsigned int change = background ? 1 : -1U;
 	bool waits = fetch->in != NULL;
 
-	if (!fetch->background)
-		return;
 	fetch_dequeue(fetch);
 	if (fetch->running)
-		fetch->table->n_background--;
+		fetch->table->n_background += change;
 	if (fetch->load)
-		fetch->load->n_background--;
-	fetch->background = false;
+		fetch->load->n_background += change;
+	fetch->background = background;
 	if (waits)
 		fetch_enqueue(fetch);
+}
+
+void fetch_to_foreground(struct fetch *fetch)
+{
+	if (!fetch->background)
+		return;
+	set_background(fetch, false);
+	if (!evtimer_pending(fetch->timer, NULL))
+		return;
+	/* Sources may have come with the program; those that were asked may answer by now. */
+	evtimer_del(fetch->timer);
+	memset(fetch->tried, 0, sizeof(fetch->tried));
+	fetch->retry_after_ms = -1;
+	fetch_enqueue(fetch);
+}
+
+void fetch_to_background(struct fetch *fetch)
+{
+	for (const struct fetch_waiter *waiter = fetch->waiters; waiter; waiter = waiter->next) {
+		if (!waiter->background)
+			return;
+	}
+	if (fetch->waiters && !fetch->background)
+		set_background(fetch, true);
 }
 
 /* ---- the queue ---- */

@@ -128,6 +128,8 @@ void fetch_finish(struct fetch *fetch, int error)
 	struct fetch_waiter *waiter;
 	int64_t took_ms = now_ms() - fetch->started_ms;
 
+	/* Before it is counted as there. */
+	fetch_release_space(fetch);
 	fetch_note(fetch,
 		   !error		 ? "published"
 		   : error == -ECANCELED ? "dropped"
@@ -156,7 +158,6 @@ void fetch_finish(struct fetch *fetch, int error)
 			space_note_fetched(table->space, &fetch->digest, fetch->size_bytes,
 					   !fetch->background);
 	}
-	fetch_release_space(fetch);
 	fetch_stop_running(fetch);
 	unlink_fetch(fetch);
 	while ((waiter = fetch->waiters)) {
@@ -401,6 +402,7 @@ void fetch_unwait(struct fetch_table *table, struct fetch_waiter *waiter)
 	if (waiter->next)
 		waiter->next->prev = waiter->prev;
 	waiter->fetch = NULL;
+	fetch_to_background(fetch);
 	if (!fetch->waiters)
 		nobody_waits(fetch);
 }

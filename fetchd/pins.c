@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "fetchd/policy.h"
@@ -26,6 +27,7 @@ struct pins {
 	pthread_mutex_t lock;
 	struct slot *slots; /* owned, under lock; NULL: nothing is pinned */
 	size_t n_slots, n_taken;
+	uint64_t salt; /* who makes an image chooses digests, and must not choose slots */
 };
 
 /* A set as its file has it. */
@@ -42,9 +44,10 @@ static void set_clear(struct pin_set *set)
 
 #define cleanup_set __attribute__((cleanup(set_clear)))
 
-static struct slot *find(struct slot *slots, size_t n_slots, uint64_t key)
+static struct slot *find(struct slot *slots, size_t n_slots, uint64_t salt, uint64_t key)
 {
-	size_t i = key % n_slots;
+	uint64_t hash = (key ^ salt) * 0x9E3779B97F4A7C15u;
+	size_t i = (size_t)((hash ^ hash >> 32 ^ salt >> 7) % n_slots);
 
 	while (slots[i].key && slots[i].key != key)
 		i = i + 1 < n_slots ? i + 1 : 0;
@@ -66,7 +69,7 @@ static int reserve(struct pins *pins, size_t n)
 	for (size_t i = 0; i < pins->n_slots; i++) {
 		if (!pins->slots[i].sets)
 			continue;
-		*find(slots, n_slots, pins->slots[i].key) = pins->slots[i];
+		*find(slots, n_slots, pins->salt, pins->slots[i].key) = pins->slots[i];
 		taken++;
 	}
 	free(pins->slots);
@@ -79,7 +82,7 @@ static int reserve(struct pins *pins, size_t n)
 /* Under lock, where there is room. */
 static void add_key(struct pins *pins, uint64_t key)
 {
-	struct slot *slot = find(pins->slots, pins->n_slots, key);
+	struct slot *slot = find(pins->slots, pins->n_slots, pins->salt, key);
 
 	pins->n_taken += !slot->key;
 	slot->key = key;
@@ -88,7 +91,7 @@ static void add_key(struct pins *pins, uint64_t key)
 
 static void drop_key(struct pins *pins, uint64_t key)
 {
-	struct slot *slot = pins->slots ? find(pins->slots, pins->n_slots, key) : NULL;
+	struct slot *slot = pins->slots ? find(pins->slots, pins->n_slots, pins->salt, key) : NULL;
 
 	if (slot && slot->sets)
 		slot->sets--;
@@ -207,6 +210,8 @@ int pins_open(const char *state, struct pins **out, struct problem *problem)
 	if (!pins)
 		return -ENOMEM;
 	pthread_mutex_init(&pins->lock, NULL);
+	if (getrandom(&pins->salt, sizeof(pins->salt), 0) != sizeof(pins->salt))
+		pins->salt = (uint64_t)now_ms();
 	pins->dir_fd = r ? -1 : open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (!r && pins->dir_fd < 0)
 		r = -errno;
@@ -319,7 +324,7 @@ bool pins_has(struct pins *pins, uint64_t key)
 	if (!pins)
 		return false;
 	pthread_mutex_lock(&pins->lock);
-	has = pins->slots && find(pins->slots, pins->n_slots, key)->sets;
+	has = pins->slots && find(pins->slots, pins->n_slots, pins->salt, key)->sets;
 	pthread_mutex_unlock(&pins->lock);
 	return has;
 }

@@ -20,6 +20,8 @@ enum {
 	NICE = 19,
 	LOOK_MS = 60 * 1000, /* how often it looks whether it is due, by a clock that may be set */
 	PIECE = 256 * 1024,
+	FILE_COST = 4096, /* of the rate, for what a piece costs beside its bytes */
+	SLEEP_MIN_US = 5000,
 	STATE_MAX = 64,
 };
 
@@ -28,6 +30,7 @@ struct scrub {
 	char *path;	    /* owned: STATE/scrub */
 	int64_t end_s;	    /* wall clock: of the last pass; the thread's own, as the next */
 	unsigned int shard; /* that is next; 0: no pass is under way */
+	uint64_t owed_us;
 	atomic_uint_least64_t n_files, n_bad;
 	struct background background;
 };
@@ -79,6 +82,16 @@ static bool wait_until_due(struct scrub *scrub)
 	return !is_stopping(scrub);
 }
 
+/* What is owed to the rate is slept off when it is worth it: small files owe little each. */
+static void keep_rate(struct scrub *scrub, uint64_t bytes)
+{
+	scrub->owed_us += bytes * 1000000 / scrub->options.rate;
+	if (scrub->owed_us < SLEEP_MIN_US)
+		return;
+	background_sleep(&scrub->background, (int64_t)(scrub->owed_us / 1000));
+	scrub->owed_us %= 1000;
+}
+
 /* Slowly. Return: 0; -ECANCELED; -errno. */
 static int hash_file(struct scrub *scrub, int fd, struct digest *out)
 {
@@ -92,8 +105,7 @@ static int hash_file(struct scrub *scrub, int fd, struct digest *out)
 	while ((n = pread_full(fd, piece, PIECE, off)) > 0) {
 		hasher_update(hasher, piece, (size_t)n);
 		off += (uint64_t)n;
-		background_sleep(&scrub->background,
-				 (int64_t)((uint64_t)n * 1000 / scrub->options.rate));
+		keep_rate(scrub, (uint64_t)n + FILE_COST);
 		if (is_stopping(scrub))
 			return -ECANCELED;
 	}

@@ -39,6 +39,8 @@ struct space {
 	uint64_t promised;  /* to who fetches, and not in the cache yet */
 	uint64_t reserved;  /* of that: the file system has taken it */
 	int64_t in_vain_ms; /* until then no round is begun: the last one was in vain */
+	int64_t held_ms;    /* the same, since what was evicted is not free */
+	uint64_t came;	    /* bytes fetched since the last round began */
 	bool said_held;
 	atomic_bool stop;
 	atomic_bool no_cachestat;

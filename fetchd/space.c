@@ -132,7 +132,8 @@ static uint64_t free_now(struct space *space)
 static bool is_held(struct space *space)
 {
 	const struct round *round = &space->round;
-	uint64_t before = round->free_before, now = free_now(space);
+	/* What came meanwhile took what this made free. */
+	uint64_t before = round->free_before, now = free_now(space) + space->came + space->reserved;
 
 	if (round->bytes < HELD_MIN_BYTES || now > before + round->bytes / 4)
 		return false;
@@ -153,9 +154,8 @@ static void round_done(struct offload_job *job)
 	round->busy = false;
 	space->free_ms = 0;
 	space->in_vain_ms = 0;
-	if (is_held(space))
-		space->in_vain_ms = now_ms() + HELD_MS;
-	else if (!round->files && !round->spared_young)
+	space->held_ms = is_held(space) ? now_ms() + HELD_MS : 0;
+	if (!round->files && !round->spared_young)
 		space->in_vain_ms = now_ms() + IN_VAIN_MS;
 	space->evicted_files += round->files;
 	space->evicted_bytes += round->bytes;
@@ -178,6 +178,7 @@ static bool begin_round(struct space *space, uint64_t bytes)
 	round->files = round->bytes = 0;
 	round->spared_young = false;
 	round->free_before = free_now(space);
+	space->came = 0;
 	offload_submit(space->options.offload, &round->job);
 	return true;
 }
@@ -222,7 +223,8 @@ static uint64_t excess(struct space *space, uint64_t more, unsigned int percent)
 
 static void check_bounds(struct space *space)
 {
-	if (!space->walk.first && now_ms() >= space->in_vain_ms && excess(space, 0, HIGH_PERCENT))
+	if (!space->walk.first && now_ms() >= space->in_vain_ms && now_ms() >= space->held_ms &&
+	    excess(space, 0, HIGH_PERCENT))
 		begin_round(space, excess(space, 0, LOW_PERCENT));
 }
 
@@ -231,6 +233,7 @@ void space_note_fetched(struct space *space, const struct digest *digest, uint64
 {
 	if (policy_add(space->policy, policy_key(digest), size_bytes, used))
 		log_debug("cache: no memory for a file's value");
+	space->came += size_bytes;
 	check_bounds(space);
 }
 
@@ -251,6 +254,8 @@ static int make_room(struct space *space, uint64_t bytes)
 		return -EAGAIN;
 	if (now_ms() < space->in_vain_ms)
 		return -ENOSPC;
+	if (now_ms() < space->held_ms) /* who holds it may let go; a fetch has its deadline */
+		return -EAGAIN;
 	begin_round(space, bytes);
 	return -EAGAIN;
 }

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 
 #include "fetchd/workerspawn.h"
+#include "lib/address.h"
 #include "lib/auth.h"
 #include "lib/fdpass.h"
 #include "lib/json.h"
@@ -127,6 +128,15 @@ static struct named_host *find_host(struct workerlink *link, const char *name, s
 	return host;
 }
 
+static bool was_named(const struct workerlink *link, const char *name, size_t len)
+{
+	for (unsigned int i = 0; i < link->n_named; i++) {
+		if (strlen(link->named[i]) == len && !strncasecmp(link->named[i], name, len))
+			return true;
+	}
+	return false;
+}
+
 /* "HOST[:PORT] CLASS" */
 static void on_dialer_says(evutil_socket_t fd, short what, void *context)
 {
@@ -147,14 +157,18 @@ static void on_dialer_says(evutil_socket_t fd, short what, void *context)
 	}
 	message[n] = '\0';
 	class = strchr(message, ' ');
-	if (!class || find_host(link, message, (size_t)(class - message)))
+	/* Only of hosts that it was told of: nothing grows with what it says. */
+	if (!class || !was_named(link, message, (size_t)(class - message)) || class[1] < '1' ||
+	    class[1] > '0' + ADDRESS_PUBLIC || class[2])
+		return;
+	if (find_host(link, message, (size_t)(class - message)))
 		return;
 	*class ++ = '\0';
 	host = malloc(sizeof(*host) + strlen(message) + 1);
 	if (!host)
 		return;
 	memcpy(host->name, message, strlen(message) + 1);
-	host->class = (unsigned char)*class - '0';
+	host->class = (unsigned int)(*class - '0');
 	host->next = link->main->hosts;
 	link->main->hosts = host;
 }

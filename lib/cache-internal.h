@@ -18,6 +18,9 @@ struct cache {
 	struct digest *unsealed; /* owned, under lock */
 	size_t n_unsealed, max_unsealed;
 	atomic_bool hurry; /* see cache_hurry() */
+	/* Some file is not durable, or not immutable, and not in the list: the next start must
+	 * look. */
+	atomic_bool lost_unsealed;
 };
 
 /** cache_remember_unsealed() - @digest is to be made durable by the next cache_seal(). */

@@ -115,24 +115,29 @@ static int seal_batch(struct cache *cache, const struct digest *batch, size_t n,
 			continue;
 		if (!first)
 			first = r;
-		if ((r == -EMFILE || r == -ENFILE) && cache_remember_unsealed(cache, &batch[i]))
-			first = -ENOMEM;
+		if ((r != -EMFILE && r != -ENFILE) || cache_remember_unsealed(cache, &batch[i]))
+			cache->lost_unsealed = true;
 	}
-	if (n && fsync(cache->blobs_fd))
+	if (n && fsync(cache->blobs_fd)) {
+		cache->lost_unsealed = true;
 		return -errno;
+	}
 	for (size_t i = 0; i < n; i++) {
 		cleanup_close int fd = cache_open_blob(cache, &batch[i]);
 
-		if (fd < 0)
+		if (fd < 0) {
+			cache->lost_unsealed = cache->lost_unsealed || fd != -ENOENT;
 			continue;
+		}
 		r = cache->no_immutable ? 0 : set_immutable(fd, true);
 		if (r == -EOPNOTSUPP || r == -ENOTTY || r == -EPERM) {
 			cache->no_immutable = true;
 			log_warning("cache: files cannot be made immutable here (%s); a root "
 				    "process could change them",
 				    strerror(-r));
-		} else if (r && !first) {
-			first = r;
+		} else if (r) {
+			first = first ? first : r;
+			cache->lost_unsealed = true;
 		}
 		*n_sealed += r == 0;
 	}
@@ -223,7 +228,9 @@ int cache_leave(struct cache *cache)
 	pthread_mutex_lock(&cache->lock);
 	unsealed = cache->n_unsealed > 0;
 	pthread_mutex_unlock(&cache->lock);
-	return unsealed ? 0 : write_file_durably_at(cache->root_fd, "sealed", "", 0, 0644);
+	return unsealed || cache->lost_unsealed
+		       ? 0
+		       : write_file_durably_at(cache->root_fd, "sealed", "", 0, 0644);
 }
 
 /* What cannot be looked at must not keep everything else from being served. Return: 1. */

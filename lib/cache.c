@@ -295,8 +295,10 @@ static int publish(struct cache_writer *writer)
 	if (r)
 		return r == -EEXIST ? 0 : r;
 	/* Behind the link, so that a seal cannot look for it too early. */
-	if (cache_remember_unsealed(writer->cache, &writer->digest))
+	if (cache_remember_unsealed(writer->cache, &writer->digest)) {
+		writer->cache->lost_unsealed = true;
 		log_warning("cache: a file will be made durable at the next start only");
+	}
 	return 0;
 }
 
